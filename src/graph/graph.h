@@ -1,0 +1,251 @@
+// graph.h - a model's computation as data: tensors, nodes, parts. No memory, no device.
+//
+// Built once by the architecture (model/arch/NAME.c) through the gb_ functions, sealed, then immutable
+// and read by the planner, the placer, the loader and the executor. Sizes may be symbols; `struct dims`
+// gives them values: bounds when planning, actual counts when running.
+
+#ifndef SNUG_GRAPH_H
+#define SNUG_GRAPH_H
+
+#include "base/base.h"
+#include "num/dtype.h"
+
+// --- sizes ----------------------------------------------------------------------------------------
+
+enum { KV_PAGE_TOKENS = 64 };
+
+enum sym {
+    SYM_ONE,
+    SYM_TOKENS,   // tokens in a batch
+    SYM_OUTPUTS,  // rows of logits wanted
+    SYM_PAGES,    // KV pages of a layer that keeps everything: slots * ceil(ctx / 64)
+    SYM_WINDOW_PAGES, // KV pages of a layer with a window of `arg` tokens: slots * the pages that window + micro-batch touch
+    SYM_SLOT_PAGES, // ceil(ctx / 64): one row of the page table
+    SYM_SLOTS,
+    SYM_COUNT
+};
+
+/// A size: n times the value of the symbol.
+struct dim {
+    int64_t n;
+    enum sym sym;
+    int32_t arg; // SYM_WINDOW_PAGES: the window in tokens
+};
+
+/// Values of the symbols. As bounds: what a plan is for. As actual counts: n_tokens and n_outputs of
+/// this batch, the other members as planned.
+struct dims {
+    int n_tokens;
+    int n_outputs;
+    int n_slots;
+    int64_t n_ctx;
+    int max_tokens;   // the planned micro-batch (window pages depend on it, whatever the batch)
+    enum dtype kv;    // DTYPE_F16, DTYPE_F32 or DTYPE_Q8_0: what ROLE_STATE tensors are stored as
+};
+
+int64_t dim_value(struct dim d, const struct dims *v);
+/// Pages that one sequence needs in a layer with this window (0: none, keeps everything).
+int64_t kv_slot_pages(int window, const struct dims *v);
+
+// --- tensors and nodes ----------------------------------------------------------------------------
+
+enum role {
+    ROLE_INPUT,  // filled by the host before a batch
+    ROLE_WEIGHT, // from the file
+    ROLE_STATE,  // KV pages: outlives the batch
+    ROLE_TEMP,
+    ROLE_OUTPUT, // read by the host after a batch
+};
+
+/// d[0] is the row length (fastest). Unused dimensions are 1. Temporaries are always contiguous.
+struct tensor {
+    int id; // index in graph
+    const char *name;
+    enum role role;
+    enum dtype type; // of a ROLE_STATE tensor: see dims.kv
+    int n_dims;
+    struct dim d[4];
+    int part;         // weights and states: the part that uses it (first, if several do)
+    int source;       // weights: index in the file's directory, else -1
+    int64_t row0;     // weights: first row used of the file's tensor (fused matrices); rows d[1] * d[2] follow
+    bool rows_used;   // a ROLE_WEIGHT that only gathers rows (embedding)
+};
+
+/// State tensors: d = { head_dim, 64, n_kv_heads, pages }. K pages lie [pages][heads][head_dim][64],
+/// V pages [pages][heads][64][head_dim]. q8_0: the int8 values in that order, then, per page and head,
+/// [ceil(head_dim / 32)][64] f16 scales for both K and V.
+uint64_t state_head_bytes(const struct tensor *t, enum dtype kv); // of one page and head
+uint64_t tensor_bytes(const struct tensor *t, const struct dims *v);
+int64_t tensor_rows(const struct tensor *t, const struct dims *v); // product of d[1..3]
+
+enum op {
+    OP_EMBED,      // ids, table -> x            rows of the table as f32, times args.f.scale
+    OP_ROPE_TABLE, // pos [, factors] -> table   [tokens][rot / 2][2] f32: cos, sin
+    OP_RMSNORM,    // x, weight [, residual]     over each group of args.norm.n values of a row
+    OP_LAYERNORM,  // x, weight [, bias]
+    OP_MATMUL,     // x, w [, bias] [, residual] y[t][r] = sum_k w[r][k] x[t][k]
+    OP_ROPE,       // x, table
+    OP_KV_STORE,   // k, v, kpages, vpages, pos, seq, table: writes dst = kpages, vpages (no new tensor)
+    OP_ATTN,       // q, kpages, vpages, pos, seq, table [, sinks]
+    OP_GLU,        // gate, up                   act(gate) * up
+    OP_ADD,        // a, b                       same shape
+    OP_SCALE,      // x                          x * args.f.scale
+    OP_SOFTCAP,    // x                          c * tanh(x / c)
+    OP_ROWS,       // x, ids -> x[ids]           selects the rows that get logits
+    OP_COUNT
+};
+
+enum act { ACT_SILU, ACT_GELU };
+enum rope_kind { ROPE_NORM, ROPE_NEOX }; // pairs (2i, 2i+1); pairs (i, i + rot/2)
+
+/// Frequencies of a rope: theta_i = base^(-2i/rot), divided by factor[i] where the file has a tensor of
+/// factors, by `linear`, or by yarn (arXiv:2309.00071) where yarn_orig_ctx > 0.
+struct rope_freq {
+    int rot; // dimensions rotated
+    float base;
+    float linear;  // position divisor ("linear" scaling), 1 = none
+    int yarn_orig_ctx; // 0: no yarn
+    float yarn_factor, yarn_ext, yarn_attn, yarn_beta_fast, yarn_beta_slow;
+    float mscale;  // multiplies cos and sin, 1 = none
+};
+
+union op_args {
+    struct {
+        float scale;
+    } f; // EMBED, SCALE, SOFTCAP (the cap)
+    struct {
+        int n;
+        float eps;
+    } norm;
+    struct rope_freq freq; // ROPE_TABLE
+    struct {
+        int head_dim, rot;
+        enum rope_kind kind;
+    } rope;
+    struct {
+        int n_heads, n_kv_heads, head_dim, head_dim_v;
+        int window; // tokens visible including itself; 0 = all
+        float scale, softcap; // softcap 0 = none
+    } attn; // also KV_STORE
+    struct {
+        enum act act;
+    } glu;
+};
+
+enum { NODE_SRC = 7, NODE_DST = 2 };
+
+struct node {
+    int id;
+    enum op op;
+    const struct tensor *src[NODE_SRC]; // optional ones may be NULL, in the order named at enum op
+    const struct tensor *dst[NODE_DST];
+    union op_args args;
+    int part;
+};
+
+struct op_info {
+    const char *name;
+    int n_src, n_opt; // sources that must be there, and optional ones behind them
+};
+const struct op_info *op_info(enum op op);
+bool op_by_name(enum op *out, const char *name);
+
+// Optional sources have fixed places:
+enum { MATMUL_BIAS = 2, MATMUL_RES = 3, NORM_RES = 2, ATTN_SINKS = 6 };
+
+// --- parts: what the placer moves -----------------------------------------------------------------
+
+enum part_kind {
+    PART_SHARED, // inputs and what is cheap to make on every device that needs it (rope tables)
+    PART_EMBED,
+    PART_BLOCK,
+    PART_EXPERTS,
+    PART_HEAD,
+};
+struct part {
+    enum part_kind kind;
+    int il; // block number, -1 where it has none
+};
+
+// --- the graph ------------------------------------------------------------------------------------
+
+/// A graph, sealed. Nodes are in the order of execution. Inputs by fixed id:
+enum input {
+    IN_TOKENS,     // i32 [tokens]
+    IN_POS,        // i32 [tokens] position in the token's own sequence
+    IN_SEQ,        // i32 [tokens] slot of the token's sequence
+    IN_OUT_IDS,    // i32 [outputs] which tokens get logits
+    IN_PAGE_TABLE, // i32 [slots][slot pages]: page of each tile, for layers that keep everything.
+                   // Layers with a window use page slot * w + t mod w, w = kv_slot_pages(window): no table.
+    IN_COUNT
+};
+
+struct graph;
+int graph_n_tensors(const struct graph *g);
+const struct tensor *graph_tensor(const struct graph *g, int id);
+int graph_n_nodes(const struct graph *g);
+const struct node *graph_node(const struct graph *g, int i);
+int graph_n_parts(const struct graph *g);
+const struct part *graph_part(const struct graph *g, int i); // part 0 is PART_SHARED
+const struct tensor *graph_input(const struct graph *g, enum input in); // NULL if the graph does not use it
+const struct tensor *graph_logits(const struct graph *g); // ROLE_OUTPUT [outputs][vocab]
+uint64_t graph_hash(const struct graph *g);
+/// One line a tensor and a node, stable: for tests and `snug show --graph`.
+bool graph_dump(const struct graph *g, struct buf *out);
+void graph_free(struct graph *g);
+
+// --- building -------------------------------------------------------------------------------------
+
+/// Where weights come from: asked by name, once each. Returns false if there is none.
+struct weight_info {
+    enum dtype type;
+    int n_dims;
+    uint64_t ne[4];
+    int source; // index in the directory
+};
+struct weight_source {
+    bool (*find)(void *ctx, const char *name, struct weight_info *out);
+    void *ctx;
+};
+
+/// The builder keeps its first error and goes on harmlessly (with well-formed dummies), so that the
+/// maths needs no checks; graph_seal() reports it. All returned tensors belong to the graph.
+struct gb;
+struct gb *gb_new(struct weight_source ws);
+/// Seals and frees the builder. Folds ADD into a MATMUL or RMSNORM that feeds only it (as its residual).
+/// Errors: ERR_FORMAT a weight missing, of another shape (names it, says expected and actual), twice the same name with two shapes.
+MUST_CHECK bool graph_seal(struct graph **out, struct gb *b, struct err *e);
+
+/// Nodes and weights that follow belong to this part (created at first mention).
+void gb_part(struct gb *b, enum part_kind kind, int il);
+struct tensor *gb_input(struct gb *b, enum input in);
+/// A weight by name (printf), with the shape that the maths expects. `gb_has` asks without using it.
+struct tensor *gb_vec(struct gb *b, int64_t n, const char *fmt, ...) PRINTF_LIKE(3, 4);
+struct tensor *gb_mat(struct gb *b, int64_t cols, int64_t rows, const char *fmt, ...) PRINTF_LIKE(4, 5);
+/// Rows [row0, row0 + rows) of a matrix with `all` rows: one of several fused ones.
+struct tensor *gb_mat_rows(struct gb *b, int64_t cols, int64_t rows, int64_t row0, int64_t all, const char *fmt, ...) PRINTF_LIKE(6, 7);
+bool gb_has(struct gb *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+struct tensor *gb_embed(struct gb *b, struct tensor *ids, struct tensor *table, float scale);
+struct tensor *gb_rope_table(struct gb *b, const struct rope_freq *f, struct tensor *factors); // factors may be NULL; equal ones are made once
+struct tensor *gb_rmsnorm(struct gb *b, struct tensor *x, struct tensor *w, float eps); // groups of w's length
+struct tensor *gb_layernorm(struct gb *b, struct tensor *x, struct tensor *w, struct tensor *bias, float eps);
+struct tensor *gb_matmul(struct gb *b, struct tensor *x, struct tensor *w, struct tensor *bias); // bias may be NULL
+struct tensor *gb_rope(struct gb *b, struct tensor *x, struct tensor *table, int head_dim, int rot, enum rope_kind kind);
+struct attn_args {
+    int n_heads, n_kv_heads, head_dim, head_dim_v, window;
+    float scale, softcap;
+    struct tensor *sinks; // [n_heads] or NULL
+    int il;               // names the KV state
+};
+/// Stores k and v of this batch in the layer's pages, then attends. q [tokens][heads * head_dim].
+struct tensor *gb_attn(struct gb *b, struct tensor *q, struct tensor *k, struct tensor *v, const struct attn_args *a);
+struct tensor *gb_glu(struct gb *b, struct tensor *gate, struct tensor *up, enum act act);
+struct tensor *gb_add(struct gb *b, struct tensor *a, struct tensor *c);
+struct tensor *gb_scale(struct gb *b, struct tensor *x, float s);
+struct tensor *gb_softcap(struct gb *b, struct tensor *x, float cap);
+struct tensor *gb_rows(struct gb *b, struct tensor *x, struct tensor *ids);
+void gb_logits(struct gb *b, struct tensor *x); // the graph's result
+void gb_fail(struct gb *b, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+#endif

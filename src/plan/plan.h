@@ -1,0 +1,124 @@
+// plan.h - where every byte of a loaded model will be.
+//
+// A plan is pure arithmetic over a graph: it touches no device and allocates no device memory.
+// The loader allocates exactly what it says; the executor uses exactly the addresses it says.
+// Same inputs, same plan, byte for byte.
+
+#ifndef SNUG_PLAN_H
+#define SNUG_PLAN_H
+
+#include "dev/dev.h"
+#include "graph/graph.h"
+
+/// What the plan is for.
+struct limits {
+    int micro_batch; // tokens in one batch, at most
+    int outputs;     // rows of logits of one batch, at most
+    int slots;       // sequences at once
+    int64_t ctx;     // tokens of one sequence; rounded up to whole pages
+    enum dtype kv;   // DTYPE_F16, DTYPE_Q8_0, DTYPE_F32
+    bool exact;      // float32 activations and kernels that take them
+    uint64_t reserve_bytes; // kept free on each device with a capacity; the user's number, default 0
+};
+
+/// Which device runs each part of the graph: dev[part], indices into the devices given. dev[0] (PART_SHARED) is ignored:
+/// shared nodes are made on every device that uses them.
+struct assign {
+    int n_parts;
+    int *dev;
+};
+
+enum arena_kind {
+    AREN_WEIGHTS,  // in file order
+    AREN_KV,
+    AREN_SCRATCH,  // activations and kernels' working space, packed by lifetime
+    AREN_INPUT,    // token ids, positions, page table, ... and the logits on their way out
+    AREN_HANDOVER, // activations that come from another device
+    AREN_COUNT
+};
+const char *arena_kind_name(enum arena_kind k); // "weights", "kv", ...
+
+/// A place: on device `dev` at `offset` in an arena, or, where `mapped`, in the mapping of split file `file`.
+struct slot {
+    int dev;
+    bool mapped;
+    enum arena_kind arena;
+    int file;
+    uint64_t offset, bytes; // bytes: what the tensor needs; slots start at multiples of 64
+};
+
+/// A tensor on a device in a format. Lives from first_step to last_step, both included
+/// (inputs, weights, states, logits: always).
+struct value {
+    const struct tensor *t; // NULL: a kernel's working space
+    enum dtype format;
+    struct slot slot;
+    int first_step, last_step;
+};
+
+/// One kernel run, or one copy between devices (kernel NULL, src[0] -> dst[0]).
+struct step {
+    int dev; // of a copy: where it arrives
+    const struct kernel *kernel;
+    const struct node *node; // of a conversion: the node it is for
+    int src[NODE_SRC];       // indices of values, -1: none
+    int dst[NODE_DST];
+    int scratch;             // index of a value, -1: none
+    bool sync;               // must wait for what came before on this device
+};
+
+struct plan_dev {
+    struct dev_info info;
+    uint64_t arena_bytes[AREN_COUNT]; // as allocated by the loader: exact sizes
+    uint64_t rounding_bytes;          // what the granule adds to them
+    uint64_t total_bytes;             // sum of both: what the device will have lost after the load
+    uint64_t mapped_bytes;            // weights used in place: page cache, not allocated
+    uint64_t scratch_bound;           // peak of live bytes: no packing can be smaller
+    bool used;
+};
+
+struct plan {
+    const struct graph *graph; // borrowed
+    struct limits lim;
+    struct dims max;
+    int n_devs, n_parts, n_values, n_steps;
+    const struct plan_dev *dev;
+    const int *part_dev; // [n_parts]
+    const struct value *value;
+    const struct step *step;
+    const int *input;    // [n_devs][IN_COUNT] value of each input on each device, -1 where unused
+    int logits;          // value
+    uint64_t host_staging_bytes; // host buffer for copies and for logits read back (0 when all is on one in-place device)
+    uint64_t hash;       // of everything above: two equal plans have equal hashes
+    struct arena mem;
+};
+
+/// File offsets of weights, so that the plan can place them in file order and in mappings. Index: tensor.source.
+struct weight_place {
+    int file;
+    uint64_t offset, bytes; // of the whole tensor
+};
+
+/// Lays out `g` with its parts assigned by `a`. Deterministic. *out is the caller's: plan_free().
+/// Does not compare with free bytes: plan_fits() does.
+/// Errors: ERR_UNSUPPORTED a device has no kernel for a node assigned to it (names both).
+MUST_CHECK bool plan_make(struct plan **out, const struct graph *g, const struct weight_place *w, const struct assign *a,
+                          const struct limits *lim, struct dev *const *devs, int n_devs, struct err *e);
+void plan_free(struct plan *p); // NULL is fine
+
+/// True where every device holds its bytes plus the reserve. Else ERR_NOFIT: which device lacks how much, and
+/// the smallest change found that helps (context, micro-batch, KV type).
+MUST_CHECK bool plan_fits(const struct plan *p, struct err *e);
+
+/// Bytes on device `dev`, all arenas and rounding. Logs, `snug plan` and the loader print this number.
+uint64_t plan_device_bytes(const struct plan *p, int dev);
+
+/// Recomputes coverage, bounds, overlap in time and address with code of its own. For tests and `snug verify`.
+MUST_CHECK bool plan_check(const struct plan *p, struct err *e);
+
+// report.c: the plan for people and programs.
+bool plan_table(const struct plan *p, struct buf *out); // a table that sums to the byte, a bar per device
+bool plan_json(const struct plan *p, struct buf *out);
+bool plan_dump(const struct plan *p, struct buf *out);  // every value and step: golden tests
+
+#endif
