@@ -1,0 +1,33 @@
+// hash.c - a fast hash for tables and fingerprints; not cryptographic.
+
+#include "base/base.h"
+
+#include <string.h>
+
+/// Folds the 128-bit product, so that every input bit reaches every output bit.
+static uint64_t fold_mul(uint64_t a, uint64_t b)
+{
+    unsigned __int128 r = (unsigned __int128)a * b;
+
+    return (uint64_t)r ^ (uint64_t)(r >> 64);
+}
+
+uint64_t hash_bytes(const void *p, size_t n, uint64_t seed)
+{
+    // Two odd constants with about half of their bits set: 2^64 / golden ratio, and frac(sqrt(2)) *
+    // 2^64.
+    const uint64_t k1 = 0x9e3779b97f4a7c15u, k2 = 0x6a09e667f3bcc909u;
+    const unsigned char *in = p;
+    uint64_t h = fold_mul(seed ^ k1, (uint64_t)n ^ k2) ^ seed;
+    uint64_t w;
+
+    for (; n >= 8; n -= 8, in += 8) {
+        memcpy(&w, in, 8);
+        h = fold_mul(h ^ w ^ k1, k2) +
+            (w ^ k2); // + w: a zero factor must not swallow what came before
+    }
+    w = 0;
+    if (n != 0)
+        memcpy(&w, in, n);
+    return fold_mul(fold_mul(h ^ w ^ k1, k2) + w, k1);
+}
