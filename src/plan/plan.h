@@ -29,12 +29,12 @@ struct assign {
 };
 
 enum arena_kind {
-    AREN_WEIGHTS,  // in file order
-    AREN_KV,
-    AREN_SCRATCH,  // activations and kernels' working space, packed by lifetime
-    AREN_INPUT,    // token ids, positions, page table, ... and the logits on their way out
-    AREN_HANDOVER, // activations that come from another device
-    AREN_COUNT
+    ARENA_WEIGHTS,  // in file order
+    ARENA_KV,
+    ARENA_SCRATCH,  // activations and kernels' working space, packed by lifetime
+    ARENA_INPUT,    // token ids, positions, page table, ... and the logits on their way out
+    ARENA_HANDOVER, // activations that come from another device
+    ARENA_COUNT
 };
 const char *arena_kind_name(enum arena_kind k); // "weights", "kv", ...
 
@@ -69,7 +69,7 @@ struct step {
 
 struct plan_dev {
     struct dev_info info;
-    uint64_t arena_bytes[AREN_COUNT]; // as allocated by the loader: exact sizes
+    uint64_t arena_bytes[ARENA_COUNT]; // as allocated by the loader: exact sizes
     uint64_t rounding_bytes;          // what the granule adds to them
     uint64_t total_bytes;             // sum of both: what the device will have lost after the load
     uint64_t mapped_bytes;            // weights used in place: page cache, not allocated
