@@ -1,0 +1,100 @@
+// main.c - the command line: finds the command, parses its flags, runs it.
+
+#include "cli/cli.h"
+
+#include <string.h>
+
+static int cmd_help(struct cli_args *a);
+
+// clang-format off
+const struct command commands[] = {
+    { "run",        "MODEL.gguf [\"prompt\"]",  "answer a prompt, or chat",
+      FLAGS_ENGINE | FLAGS_SAMPLE | FLAGS_RUN | FLAGS_JSON, 1, 2, cmd_run },
+    { "plan",       "MODEL.gguf",               "where every byte will be, before anything is loaded",
+      FLAGS_ENGINE | FLAGS_JSON | FLAGS_PLAN, 1, 1, cmd_plan },
+    { "show",       "MODEL.gguf",               "dimensions, formats, keys and tensors of a file",
+      FLAGS_JSON | FLAGS_SHOW, 1, 1, cmd_show },
+    { "bench",      "MODEL.gguf",               "tokens per second, against the machine's memory speed",
+      FLAGS_ENGINE | FLAGS_BENCH | FLAGS_JSON, 1, 1, cmd_bench },
+    { "logits",     "MODEL.gguf",               "evaluate token ids, write logits",
+      FLAGS_ENGINE | FLAGS_LOGITS | FLAGS_JSON, 1, 1, cmd_logits },
+    { "tokenize",   "MODEL.gguf < text",        "text to token ids",
+      FLAGS_TOK | FLAGS_JSON, 1, 1, cmd_tokenize },
+    { "detokenize", "MODEL.gguf < ids",         "token ids to text",
+      0, 1, 1, cmd_detokenize },
+    { "help",       "[COMMAND]",                "this, or a command's flags",
+      0, 0, 1, cmd_help },
+    { NULL, NULL, NULL, 0, 0, 0, NULL },
+};
+// clang-format on
+
+const struct command *command_find(const char *name)
+{
+    for (const struct command *c = commands; c->name; c++)
+        if (!strcmp(c->name, name))
+            return c;
+    return NULL;
+}
+
+static void print_commands(FILE *f)
+{
+    fprintf(f, "snug runs GGUF language models, and knows where every byte will be before it loads.\n\n");
+    for (const struct command *c = commands; c->name; c++)
+        fprintf(f, "  snug %-10s %-24s %s\n", c->name, c->usage, c->what);
+    fprintf(f, "\n'snug help COMMAND' lists its flags. 'snug --version' prints %s.\n", SNUG_VERSION);
+}
+
+static void print_command(FILE *f, const struct command *c)
+{
+    fprintf(f, "snug %s %s\n\n  %s\n\n", c->name, c->usage, c->what);
+    flags_help(f, c->groups);
+}
+
+static int cmd_help(struct cli_args *a)
+{
+    if (a->n_pos == 0) {
+        print_commands(stdout);
+        return 0;
+    }
+    const struct command *c = command_find(a->pos[0]);
+    if (!c) {
+        fprintf(stderr, "snug: there is no command '%s'; 'snug help' lists them\n", a->pos[0]);
+        return 2;
+    }
+    print_command(stdout, c);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_commands(stderr);
+        return 2;
+    }
+    const char *name = argv[1];
+    if (!strcmp(name, "--version") || !strcmp(name, "-v")) {
+        printf("snug %s\n", SNUG_VERSION);
+        return 0;
+    }
+    if (!strcmp(name, "--help") || !strcmp(name, "-h")) {
+        print_commands(stdout);
+        return 0;
+    }
+    const struct command *c = command_find(name);
+    if (!c) {
+        char shown[64];
+        fprintf(stderr, "snug: there is no command %s; 'snug help' lists them\n", err_bytes(shown, sizeof(shown), name, strlen(name)));
+        return 2;
+    }
+    struct cli_args a;
+    struct err e = { 0 };
+    if (!args_parse(&a, c, argc - 2, argv + 2, &e)) {
+        fprintf(stderr, "snug %s: %s\n", c->name, e.msg);
+        return 2;
+    }
+    if (a.help) {
+        print_command(stdout, c);
+        return 0;
+    }
+    return c->run(&a);
+}
