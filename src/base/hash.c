@@ -14,8 +14,7 @@ static uint64_t fold_mul(uint64_t a, uint64_t b)
 
 uint64_t hash_bytes(const void *p, size_t n, uint64_t seed)
 {
-    // Two odd constants with about half of their bits set: 2^64 / golden ratio, and frac(sqrt(2)) *
-    // 2^64.
+    // 2^64 / golden ratio, and the fraction of sqrt(2): odd, about half of their bits set.
     const uint64_t k1 = 0x9e3779b97f4a7c15u, k2 = 0x6a09e667f3bcc909u;
     const unsigned char *in = p;
     uint64_t h = fold_mul(seed ^ k1, (uint64_t)n ^ k2) ^ seed;
@@ -23,8 +22,7 @@ uint64_t hash_bytes(const void *p, size_t n, uint64_t seed)
 
     for (; n >= 8; n -= 8, in += 8) {
         memcpy(&w, in, 8);
-        h = fold_mul(h ^ w ^ k1, k2) +
-            (w ^ k2); // + w: a zero factor must not swallow what came before
+        h = fold_mul(h ^ w ^ k1, k2) + (w ^ k2); // a factor of 0 alone would forget all before it
     }
     w = 0;
     if (n != 0)
