@@ -73,6 +73,9 @@ void interrupt_clear(void);
 
 bool json_string(struct buf *b, const char *p, size_t n); // quoted; bytes that are not UTF-8 become U+FFFD
 
+/// Appends white-space separated token ids. Errors: ERR_ARG with `where` and the byte.
+MUST_CHECK bool ids_parse(struct tok_ids *ids, const char *text, const char *where, struct err *e);
+
 // --- chat (chat.c) --------------------------------------------------------------------------------
 
 struct chat; // a conversation: messages, and what of them is in the engine
@@ -81,6 +84,7 @@ enum role_kind { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT };
 struct chat *chat_new(struct engine *en, struct err *e); // NULL on error
 void chat_free(struct chat *c);
 enum chat_format chat_format(const struct chat *c);
+void chat_set_raw(struct chat *c); // no format: the text as it is
 void chat_clear(struct chat *c); // keeps the system message
 void chat_set_system(struct chat *c, const char *text); // "" or NULL: none
 MUST_CHECK bool chat_add(struct chat *c, enum role_kind role, const char *text, size_t n, struct err *e);

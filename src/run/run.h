@@ -47,6 +47,7 @@ struct batch {
 /// Errors: ERR_ARG a token id, position or slot out of range (checked here, not in kernels); ERR_DEVICE.
 MUST_CHECK bool inst_eval(struct inst *in, const struct batch *b, struct err *e);
 const float *inst_logits(const struct inst *in, int output); // [n_vocab]
+int inst_n_outputs(const struct inst *in);                        // of the last batch
 
 // --- seq ------------------------------------------------------------------------------------------
 
