@@ -8,6 +8,7 @@
 # Every src/**/*.c but the program's own main goes into one archive, which the program, the tests and
 # the tools link. One binary each: tests/**/test_*.c, tests/fuzz/fuzz_*.c, tools/*.c; other C files
 # under tests/ are helpers of all tests. `./dev` installs what is missing and calls this file.
+# B=DIR builds elsewhere, FOLDERS="base num" from these folders of src/ alone, CC=... by another compiler.
 
 MODE   ?= release
 WERROR ?=
