@@ -81,8 +81,8 @@ void flags_help(FILE *f, unsigned groups)
 static bool bad_number(const struct flag *fl, const char *v, struct err *e)
 {
     char shown[64];
-    return err_set(e, ERR_ARG, "%s takes a number from %.10g to %.10g, not %s", fl->name, fl->lo, fl->hi,
-                   err_bytes(shown, sizeof(shown), v, strlen(v)));
+    return err_set(e, ERR_ARG, "%s takes a number from %.10g to %.10g, not %s", fl->name, fl->lo,
+                   fl->hi, err_bytes(shown, sizeof(shown), v, strlen(v)));
 }
 
 static bool parse_int(const struct flag *fl, const char *v, int64_t *out, struct err *e)
@@ -110,7 +110,8 @@ static bool parse_kv(struct cli_args *a, const char *v, struct err *e)
         }
     }
     char shown[64];
-    return err_set(e, ERR_ARG, "--kv takes f16, q8_0 or f32, not %s", err_bytes(shown, sizeof(shown), v, strlen(v)));
+    return err_set(e, ERR_ARG, "--kv takes f16, q8_0 or f32, not %s",
+                   err_bytes(shown, sizeof(shown), v, strlen(v)));
 }
 
 static bool flag_set(struct cli_args *a, const struct flag *fl, const char *v, struct err *e)
@@ -167,17 +168,21 @@ static const struct flag *flag_find(const char *name, size_t n)
 }
 
 /// One "--flag", "--flag value" or "--flag=value". *i moves past what was used.
-static bool parse_flag(struct cli_args *a, const struct command *c, int *i, int argc, char **argv, struct err *e)
+static bool parse_flag(struct cli_args *a, const struct command *c, int *i, int argc, char **argv,
+                       struct err *e)
 {
     const char *s = argv[*i];
     const char *eq = strchr(s, '=');
     size_t n = eq ? (size_t)(eq - s) : strlen(s);
-    const struct flag *fl = n == 2 && !memcmp(s, "-h", 2) ? flag_find("--help", 6) : flag_find(s, n);
+    const struct flag *fl =
+        n == 2 && !memcmp(s, "-h", 2) ? flag_find("--help", 6) : flag_find(s, n);
     char shown[64];
     if (!fl)
-        return err_set(e, ERR_ARG, "no such flag: %s ('snug help %s' lists them)", err_bytes(shown, sizeof(shown), s, n), c->name);
+        return err_set(e, ERR_ARG, "no such flag: %s ('snug help %s' lists them)",
+                       err_bytes(shown, sizeof(shown), s, n), c->name);
     if (fl->group && !(fl->group & c->groups))
-        return err_set(e, ERR_ARG, "%s is not a flag of this command ('snug help %s' lists them)", fl->name, c->name);
+        return err_set(e, ERR_ARG, "%s is not a flag of this command ('snug help %s' lists them)",
+                       fl->name, c->name);
     const char *v = NULL;
     if (fl->kind == F_BOOL) {
         if (eq)

@@ -1,7 +1,8 @@
 // chat.c - a conversation with a loaded model: messages to tokens, tokens to text.
 //
 // What people typed is encoded without recognizing special tokens, so text cannot forge a turn; the
-// marks around it are encoded with them. Only what differs from the tokens already in the engine is computed.
+// marks around it are encoded with them. Only what differs from the tokens already in the engine is
+// computed.
 
 #include "cli/cli.h"
 
@@ -31,7 +32,9 @@ struct chat *chat_new(struct engine *en, struct err *e)
     c->en = en;
     c->format = model_chat_format(en->gguf);
     if (!en->tok)
-        err_set(e, ERR_FORMAT, "%s has no vocabulary (tokenizer.ggml.tokens): text cannot be made into tokens", gguf_path(en->gguf));
+        err_set(e, ERR_FORMAT,
+                "%s has no vocabulary (tokenizer.ggml.tokens): text cannot be made into tokens",
+                gguf_path(en->gguf));
     if (!en->tok || !seq_new(&c->seq, en->kv, e)) {
         chat_free(c);
         return NULL;
@@ -81,7 +84,8 @@ void chat_set_system(struct chat *c, const char *text)
 bool chat_add(struct chat *c, enum role_kind role, const char *text, size_t n, struct err *e)
 {
     if (n > MAX_TEXT)
-        return err_set(e, ERR_ARG, "a message of %zu bytes is longer than the %d that are allowed", n, MAX_TEXT);
+        return err_set(e, ERR_ARG, "a message of %zu bytes is longer than the %d that are allowed",
+                       n, MAX_TEXT);
     if (c->n_msg == c->cap_msg) {
         c->cap_msg = c->cap_msg ? c->cap_msg * 2 : 16;
         c->msg = xrealloc(c->msg, (size_t)c->cap_msg * sizeof(*c->msg));
@@ -100,7 +104,8 @@ static void drop_message(struct chat *c, int i)
     c->n_msg--;
 }
 
-// --- messages to tokens -------------------------------------------------------------------------------
+// --- messages to tokens
+// -------------------------------------------------------------------------------
 
 struct encoder {
     const struct tok *tok;
@@ -137,11 +142,13 @@ static void encode_chatml(struct encoder *x, const struct chat *c)
     mark(x, "<|im_start|>assistant\n");
 }
 
-/// Gemma has no system role: it goes in front of the first message (google's own template does the same).
+/// Gemma has no system role: it goes in front of the first message (google's own template does the
+/// same).
 static void encode_gemma(struct encoder *x, const struct chat *c)
 {
     for (int i = 0; i < c->n_msg; i++) {
-        mark(x, c->msg[i].role == ROLE_ASSISTANT ? "<start_of_turn>model\n" : "<start_of_turn>user\n");
+        mark(x,
+             c->msg[i].role == ROLE_ASSISTANT ? "<start_of_turn>model\n" : "<start_of_turn>user\n");
         if (i == 0 && c->system) {
             text(x, c->system, strlen(c->system));
             text(x, "\n\n", 2);
@@ -185,15 +192,18 @@ static bool encode_fitting(struct chat *c, struct tok_ids *ids, struct err *e)
         if ((int64_t)ids->n < ctx)
             return ids->n > 0 || err_set(e, ERR_ARG, "the prompt is empty");
         if (c->n_msg <= 1)
-            return err_set(e, ERR_NOFIT, "the prompt has %zu tokens and the context holds %lld: use --ctx %zu or more", ids->n,
-                           (long long)ctx, ids->n + 256);
+            return err_set(
+                e, ERR_NOFIT,
+                "the prompt has %zu tokens and the context holds %lld: use --ctx %zu or more",
+                ids->n, (long long)ctx, ids->n + 256);
         drop_message(c, 0);
         if (c->n_msg > 1 && c->msg[0].role == ROLE_ASSISTANT)
             drop_message(c, 0);
     }
 }
 
-// --- tokens to text -----------------------------------------------------------------------------------
+// --- tokens to text
+// -----------------------------------------------------------------------------------
 
 struct answer {
     struct chat *c;
@@ -230,7 +240,8 @@ static bool generate(struct answer *a, int n_predict, struct chat_stats *st, str
             st->stop = "stop";
             break;
         }
-        if (!tok_stream_add(&a->stream, en->tok, id, false, &a->piece) || !emit(a) || interrupted()) {
+        if (!tok_stream_add(&a->stream, en->tok, id, false, &a->piece) || !emit(a) ||
+            interrupted()) {
             st->stop = "cancelled";
             break;
         }
@@ -249,7 +260,8 @@ static bool prompt_progress(void *ctx, int done, int total)
     return progress_update(ctx, (uint64_t)done, (uint64_t)total);
 }
 
-static bool eval_prompt(struct chat *c, const struct tok_ids *ids, struct sampler *sampler, struct chat_stats *st, struct err *e)
+static bool eval_prompt(struct chat *c, const struct tok_ids *ids, struct sampler *sampler,
+                        struct chat_stats *st, struct err *e)
 {
     int n = (int)ids->n;
     int common = seq_common_prefix(c->seq, ids->id, n);
@@ -267,8 +279,8 @@ static bool eval_prompt(struct chat *c, const struct tok_ids *ids, struct sample
     return ok;
 }
 
-bool chat_answer(struct chat *c, const struct sample_opts *so, int n_predict, chat_text_fn *fn, void *ctx, struct chat_stats *st,
-                 struct err *e)
+bool chat_answer(struct chat *c, const struct sample_opts *so, int n_predict, chat_text_fn *fn,
+                 void *ctx, struct chat_stats *st, struct err *e)
 {
     struct tok_ids ids = { 0 };
     struct answer a = { .c = c, .fn = fn, .ctx = ctx };

@@ -21,7 +21,8 @@ static bool write_row(void *ctx, int index, const float *logits)
     return progress_update(&s->p, (uint64_t)index + 1, (uint64_t)s->total);
 }
 
-static bool greedy(struct engine *en, struct seq *s, int32_t id, const struct cli_args *a, struct err *e)
+static bool greedy(struct engine *en, struct seq *s, int32_t id, const struct cli_args *a,
+                   struct err *e)
 {
     printf(a->json ? "{\"greedy\": [" : "");
     for (int i = 0; i < a->greedy; i++) {
@@ -36,7 +37,8 @@ static bool greedy(struct engine *en, struct seq *s, int32_t id, const struct cl
     return true;
 }
 
-static bool evaluate(struct engine *en, const struct tok_ids *ids, const struct cli_args *a, struct err *e)
+static bool evaluate(struct engine *en, const struct tok_ids *ids, const struct cli_args *a,
+                     struct err *e)
 {
     struct seq *s = NULL;
     struct sink sink = { .n_vocab = en->model->n_vocab, .total = (int)ids->n };
@@ -76,14 +78,16 @@ int cmd_logits(struct cli_args *a)
         err_set(&e, ERR_ARG, "--tokens FILE is missing: token ids separated by white space");
         goto done;
     }
-    if (!file_read(&text, &n, a->tokens_path, 64 << 20, &e) || !ids_parse(&ids, text, a->tokens_path, &e))
+    if (!file_read(&text, &n, a->tokens_path, 64 << 20, &e) ||
+        !ids_parse(&ids, text, a->tokens_path, &e))
         goto done;
     if (ids.n == 0) {
         err_set(&e, ERR_ARG, "%s has no token ids", a->tokens_path);
         goto done;
     }
     if (!a->eng.micro_batch)
-        a->eng.micro_batch = 64; // every row has logits: 64 rows of a large vocabulary are enough at once
+        a->eng.micro_batch =
+            64; // every row has logits: 64 rows of a large vocabulary are enough at once
     if (!a->eng.ctx)
         a->eng.ctx = (int64_t)ids.n + a->greedy;
     a->eng.outputs = a->out_path ? a->eng.micro_batch : 1;

@@ -38,10 +38,13 @@ const struct command *command_find(const char *name)
 
 static void print_commands(FILE *f)
 {
-    fprintf(f, "snug runs GGUF language models, and knows where every byte will be before it loads.\n\n");
+    fprintf(
+        f,
+        "snug runs GGUF language models, and knows where every byte will be before it loads.\n\n");
     for (const struct command *c = commands; c->name; c++)
         fprintf(f, "  snug %-10s %-24s %s\n", c->name, c->usage, c->what);
-    fprintf(f, "\n'snug help COMMAND' lists its flags. 'snug --version' prints %s.\n", SNUG_VERSION);
+    fprintf(f, "\n'snug help COMMAND' lists its flags. 'snug --version' prints %s.\n",
+            SNUG_VERSION);
 }
 
 static void print_command(FILE *f, const struct command *c)
@@ -83,7 +86,8 @@ int main(int argc, char **argv)
     const struct command *c = command_find(name);
     if (!c) {
         char shown[64];
-        fprintf(stderr, "snug: there is no command %s; 'snug help' lists them\n", err_bytes(shown, sizeof(shown), name, strlen(name)));
+        fprintf(stderr, "snug: there is no command %s; 'snug help' lists them\n",
+                err_bytes(shown, sizeof(shown), name, strlen(name)));
         return 2;
     }
     struct cli_args a;

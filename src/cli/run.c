@@ -34,30 +34,36 @@ static double per_s(int n, int64_t ns)
 static void print_stats(const struct session *s, const struct chat_stats *st)
 {
     int computed = st->n_prompt - st->n_cached;
-    int decoded = st->n_output > 0 ? st->n_output - 1 : 0; // the first token comes from the prompt's logits
+    int decoded =
+        st->n_output > 0 ? st->n_output - 1 : 0; // the first token comes from the prompt's logits
     fprintf(stderr, "\nload     %10.1f ms\n", (double)s->en.load_ns / 1e6);
-    fprintf(stderr, "prompt   %10.1f ms  %6d tokens (%d of them known)  %8.1f tokens/s\n", (double)st->prompt_ns / 1e6, st->n_prompt,
-            st->n_cached, per_s(computed, st->prompt_ns));
-    fprintf(stderr, "answer   %10.1f ms  %6d tokens  %8.1f tokens/s  (%s)\n", (double)st->decode_ns / 1e6, st->n_output,
-            per_s(decoded, st->decode_ns), st->stop);
+    fprintf(stderr, "prompt   %10.1f ms  %6d tokens (%d of them known)  %8.1f tokens/s\n",
+            (double)st->prompt_ns / 1e6, st->n_prompt, st->n_cached,
+            per_s(computed, st->prompt_ns));
+    fprintf(stderr, "answer   %10.1f ms  %6d tokens  %8.1f tokens/s  (%s)\n",
+            (double)st->decode_ns / 1e6, st->n_output, per_s(decoded, st->decode_ns), st->stop);
 }
 
 static bool print_json(struct session *s, const struct chat_stats *st)
 {
     struct buf b;
     buf_init(&b, 256 << 20);
-    bool ok = buf_addz(&b, "{\"response\": ") && json_string(&b, s->out.p ? s->out.p : "", s->out.n) &&
-              buf_printf(&b,
-                         ", \"done_reason\": \"%s\", \"prompt_tokens\": %d, \"cached_tokens\": %d, \"output_tokens\": %d, "
-                         "\"load_ms\": %.3f, \"prompt_ms\": %.3f, \"decode_ms\": %.3f",
-                         st->stop, st->n_prompt, st->n_cached, st->n_output, (double)s->en.load_ns / 1e6, (double)st->prompt_ns / 1e6,
-                         (double)st->decode_ns / 1e6);
+    bool ok =
+        buf_addz(&b, "{\"response\": ") && json_string(&b, s->out.p ? s->out.p : "", s->out.n) &&
+        buf_printf(&b,
+                   ", \"done_reason\": \"%s\", \"prompt_tokens\": %d, \"cached_tokens\": %d, "
+                   "\"output_tokens\": %d, "
+                   "\"load_ms\": %.3f, \"prompt_ms\": %.3f, \"decode_ms\": %.3f",
+                   st->stop, st->n_prompt, st->n_cached, st->n_output, (double)s->en.load_ns / 1e6,
+                   (double)st->prompt_ns / 1e6, (double)st->decode_ns / 1e6);
     if (ok && s->a->verbose) {
         ok = buf_addz(&b, ", \"memory\": [");
         for (int d = 0; ok && d < s->en.n_devs; d++)
-            ok = buf_printf(&b, "%s{\"device\": \"%s\", \"planned_bytes\": %llu, \"allocated_bytes\": %llu}", d ? ", " : "",
-                            s->en.plan->dev[d].info.name, (unsigned long long)plan_device_bytes(s->en.plan, d),
-                            (unsigned long long)inst_device_bytes(s->en.inst, d));
+            ok = buf_printf(
+                &b, "%s{\"device\": \"%s\", \"planned_bytes\": %llu, \"allocated_bytes\": %llu}",
+                d ? ", " : "", s->en.plan->dev[d].info.name,
+                (unsigned long long)plan_device_bytes(s->en.plan, d),
+                (unsigned long long)inst_device_bytes(s->en.inst, d));
         ok = ok && buf_addz(&b, "]");
     }
     ok = ok && buf_addz(&b, "}\n") && fwrite(b.p, 1, b.n, stdout) == b.n;
@@ -82,7 +88,8 @@ static bool answer(struct session *s, struct err *e)
     return true;
 }
 
-// --- interactive --------------------------------------------------------------------------------------
+// --- interactive
+// --------------------------------------------------------------------------------------
 
 static void chat_help(void)
 {
@@ -152,11 +159,13 @@ static void chat_show(struct session *s)
     uint64_t bytes = 0;
     for (int d = 0; d < s->en.n_devs; d++)
         bytes += plan_device_bytes(s->en.plan, d) + s->en.plan->dev[d].mapped_bytes;
-    printf("  model        %s (%s, %d layers, %d wide, %d tokens in its vocabulary)\n", m->name, m->arch_name, m->n_layers, m->n_embd, m->n_vocab);
-    printf("  context      %lld tokens, %d messages so far\n", (long long)s->en.plan->max.n_ctx, chat_n_messages(s->chat));
+    printf("  model        %s (%s, %d layers, %d wide, %d tokens in its vocabulary)\n", m->name,
+           m->arch_name, m->n_layers, m->n_embd, m->n_vocab);
+    printf("  context      %lld tokens, %d messages so far\n", (long long)s->en.plan->max.n_ctx,
+           chat_n_messages(s->chat));
     printf("  memory       %s\n", fmt_bytes(b, bytes));
-    printf("  temperature  %g   top_k %d   top_p %g   min_p %g\n", (double)s->a->sample.temperature, s->a->sample.top_k,
-           (double)s->a->sample.top_p, (double)s->a->sample.min_p);
+    printf("  temperature  %g   top_k %d   top_p %g   min_p %g\n", (double)s->a->sample.temperature,
+           s->a->sample.top_k, (double)s->a->sample.top_p, (double)s->a->sample.min_p);
 }
 
 /// False: leave.
@@ -207,7 +216,8 @@ static bool converse(struct session *s, struct err *e)
 {
     struct buf msg;
     buf_init(&msg, MAX_STDIN);
-    printf("%s, %lld tokens of context. /? for help.\n", s->en.model->name, (long long)s->en.plan->max.n_ctx);
+    printf("%s, %lld tokens of context. /? for help.\n", s->en.model->name,
+           (long long)s->en.plan->max.n_ctx);
     while (read_message(&msg)) {
         if (msg.n == 0)
             continue;
@@ -225,7 +235,8 @@ static bool converse(struct session *s, struct err *e)
     return true;
 }
 
-// --- one answer ---------------------------------------------------------------------------------------
+// --- one answer
+// ---------------------------------------------------------------------------------------
 
 /// Standard input when it is no terminal: up to MAX_STDIN bytes.
 static bool read_stdin(struct buf *out, struct err *e)

@@ -47,7 +47,8 @@ bool progress_update(void *ctx, uint64_t done, uint64_t total)
     int64_t now = clock_ns();
     if (interrupted())
         return false;
-    if (!isatty(STDERR_FILENO) || now - p->start_ns < 500000000 || now - p->last_ns < 50000000 || total == 0)
+    if (!isatty(STDERR_FILENO) || now - p->start_ns < 500000000 || now - p->last_ns < 50000000 ||
+        total == 0)
         return true;
     p->last_ns = now;
     p->shown = true;
@@ -62,11 +63,12 @@ bool progress_update(void *ctx, uint64_t done, uint64_t total)
     bar[n] = 0;
     char a[32], b[32];
     if (p->unit)
-        fprintf(stderr, "\r%s %s %3.0f%%  %s of %s %s ", p->what, bar, 100.0 * (double)done / (double)total,
-                fmt_count(a, done), fmt_count(b, total), p->unit);
+        fprintf(stderr, "\r%s %s %3.0f%%  %s of %s %s ", p->what, bar,
+                100.0 * (double)done / (double)total, fmt_count(a, done), fmt_count(b, total),
+                p->unit);
     else
-        fprintf(stderr, "\r%s %s %3.0f%%  %s of %s ", p->what, bar, 100.0 * (double)done / (double)total,
-                fmt_bytes(a, done), fmt_bytes(b, total));
+        fprintf(stderr, "\r%s %s %3.0f%%  %s of %s ", p->what, bar,
+                100.0 * (double)done / (double)total, fmt_bytes(a, done), fmt_bytes(b, total));
     fflush(stderr);
     return true;
 }
@@ -115,8 +117,8 @@ static size_t utf8_len(const unsigned char *p, size_t n)
     for (size_t i = 1; i < len; i++)
         if ((p[i] & 0xC0) != 0x80)
             return 0;
-    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) || (p[0] == 0xF0 && p[1] < 0x90) ||
-        (p[0] == 0xF4 && p[1] > 0x8F))
+    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) ||
+        (p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))
         return 0;
     return len;
 }

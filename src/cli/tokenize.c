@@ -1,4 +1,5 @@
-// tokenize.c - snug tokenize, snug detokenize: text to ids and back, also with vocabulary-only files.
+// tokenize.c - snug tokenize, snug detokenize: text to ids and back, also with vocabulary-only
+// files.
 
 #include "cli/cli.h"
 
@@ -52,7 +53,8 @@ int cmd_tokenize(struct cli_args *a)
     struct buf in;
     buf_init(&in, MAX_INPUT);
     unsigned flags = (a->no_special ? 0 : TOK_PARSE_SPECIAL) | (a->no_bos ? 0 : TOK_ADD_SPECIAL);
-    bool ok = open_tok(&g, &t, a->pos[0], &e) && read_all(&in, &e) && tok_encode(t, in.p ? in.p : "", in.n, flags, &ids, &e);
+    bool ok = open_tok(&g, &t, a->pos[0], &e) && read_all(&in, &e) &&
+              tok_encode(t, in.p ? in.p : "", in.n, flags, &ids, &e);
     if (ok)
         print_ids(a, &ids);
     buf_done(&in);
@@ -71,10 +73,12 @@ int cmd_detokenize(struct cli_args *a)
     struct buf in, out;
     buf_init(&in, MAX_INPUT);
     buf_init(&out, MAX_INPUT);
-    bool ok = open_tok(&g, &t, a->pos[0], &e) && read_all(&in, &e) && ids_parse(&ids, in.p ? in.p : "", "standard input", &e);
+    bool ok = open_tok(&g, &t, a->pos[0], &e) && read_all(&in, &e) &&
+              ids_parse(&ids, in.p ? in.p : "", "standard input", &e);
     for (size_t i = 0; ok && i < ids.n; i++)
         if (ids.id[i] < 0 || ids.id[i] >= tok_n_vocab(t))
-            ok = err_set(&e, ERR_ARG, "token id %d is outside of the vocabulary of %d", ids.id[i], tok_n_vocab(t));
+            ok = err_set(&e, ERR_ARG, "token id %d is outside of the vocabulary of %d", ids.id[i],
+                         tok_n_vocab(t));
     if (ok && !tok_decode(t, ids.id, ids.n, true, &out))
         ok = err_set(&e, ERR_ARG, "the text is longer than %d MiB", MAX_INPUT >> 20);
     if (ok && out.n)
@@ -98,8 +102,10 @@ bool ids_parse(struct tok_ids *ids, const char *text, const char *where, struct 
         errno = 0;
         long id = strtol(p, &end, 10);
         char shown[32];
-        if (end == p || errno || id < INT32_MIN || id > INT32_MAX || (*end && !strchr(" \t\r\n", *end)))
-            return err_set(e, ERR_ARG, "%s, byte %zu: %s is not a token id", where, (size_t)(p - text),
+        if (end == p || errno || id < INT32_MIN || id > INT32_MAX ||
+            (*end && !strchr(" \t\r\n", *end)))
+            return err_set(e, ERR_ARG, "%s, byte %zu: %s is not a token id", where,
+                           (size_t)(p - text),
                            err_bytes(shown, sizeof(shown), p, strcspn(p, " \t\r\n")));
         if (ids->n == ids->cap) {
             ids->cap = ids->cap ? ids->cap * 2 : 256;
