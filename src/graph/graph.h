@@ -69,6 +69,7 @@ struct tensor {
     int source;       // weights: index in the file's directory, else -1
     int64_t row0;     // weights: first row used of the file's tensor (fused matrices); rows d[1] * d[2] follow
     bool rows_used;   // a ROLE_WEIGHT that only gathers rows (embedding)
+                      // A matrix used by two parts (tied embedding) is two tensors of one source.
 };
 
 /// State tensors: d = { head_dim, 64, n_kv_heads, pages }. K pages lie [pages][heads][head_dim][64],
@@ -80,13 +81,13 @@ int64_t tensor_rows(const struct tensor *t, const struct dims *v); // product of
 
 enum op {
     OP_EMBED,      // ids, table -> x            rows of the table as f32, times args.f.scale
-    OP_ROPE_TABLE, // pos [, factors] -> table   [tokens][rot / 2][2] f32: cos, sin
+    OP_ROPE_TABLE, // pos [, factors] -> table   [tokens][rot / 2][2] f32: cos, sin; as a tensor, rows of rot
     OP_RMSNORM,    // x, weight [, residual]     over each group of args.norm.n values of a row
     OP_LAYERNORM,  // x, weight [, bias]
     OP_MATMUL,     // x, w [, bias] [, residual] y[t][r] = sum_k w[r][k] x[t][k]
     OP_ROPE,       // x, table
-    OP_KV_STORE,   // k, v, kpages, vpages, pos, seq, table: writes dst = kpages, vpages (no new tensor)
-    OP_ATTN,       // q, kpages, vpages, pos, seq, table [, sinks]
+    OP_KV_STORE,   // k, v, kpages, vpages, pos, seq [, table]: writes dst = kpages, vpages (no new tensor)
+    OP_ATTN,       // q, kpages, vpages, pos, seq [, table] [, sinks]; no table where there is a window
     OP_GLU,        // gate, up                   act(gate) * up
     OP_ADD,        // a, b                       same shape
     OP_SCALE,      // x                          x * args.f.scale
@@ -150,8 +151,8 @@ struct op_info {
 const struct op_info *op_info(enum op op);
 bool op_by_name(enum op *out, const char *name);
 
-// Optional sources have fixed places:
-enum { MATMUL_BIAS = 2, MATMUL_RES = 3, NORM_RES = 2, ATTN_SINKS = 6 };
+// Optional sources have fixed places (src[n_src], src[n_src + 1], ...):
+enum { MATMUL_BIAS = 2, MATMUL_RES = 3, NORM_RES = 2, LAYERNORM_BIAS = 2, STORE_TABLE = 6, ATTN_TABLE = 5, ATTN_SINKS = 6 };
 
 // --- parts: what the placer moves -----------------------------------------------------------------
 
@@ -219,7 +220,8 @@ MUST_CHECK bool graph_seal(struct graph **out, struct gb *b, struct err *e);
 /// Nodes and weights that follow belong to this part (created at first mention).
 void gb_part(struct gb *b, enum part_kind kind, int il);
 struct tensor *gb_input(struct gb *b, enum input in);
-/// A weight by name (printf), with the shape that the maths expects. `gb_has` asks without using it.
+/// A weight by name (printf), with the shape that the maths expects; a vector must be float32. The same part asking
+/// again gets the same tensor, another part one of its own. `gb_has` asks without using it.
 struct tensor *gb_vec(struct gb *b, int64_t n, const char *fmt, ...) PRINTF_LIKE(3, 4);
 struct tensor *gb_mat(struct gb *b, int64_t cols, int64_t rows, const char *fmt, ...) PRINTF_LIKE(4, 5);
 /// Rows [row0, row0 + rows) of a matrix with `all` rows: one of several fused ones.

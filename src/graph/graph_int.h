@@ -1,0 +1,50 @@
+// graph_int.h - what the files of this folder share: the sealed graph and the builder behind it.
+
+#ifndef SNUG_GRAPH_INT_H
+#define SNUG_GRAPH_INT_H
+
+#include "graph/graph.h"
+
+struct graph {
+    struct arena mem; // owns everything that is pointed to
+    struct tensor **tensor;
+    int n_tensors;
+    struct node **node;
+    int n_nodes;
+    struct part *part;
+    int n_parts;
+    struct tensor *input[IN_COUNT];
+    struct tensor *logits;
+    uint64_t hash;
+};
+
+/// A graph in the making: the same lists, growing, and the first error.
+struct gb {
+    struct graph *g;
+    int cap_tensors, cap_nodes, cap_parts;
+    int part; // what is written now belongs to it
+    struct weight_source ws;
+    struct err err;
+    struct tensor dummy; // stands for every result after the first error
+};
+
+/// Checks the sources of a node against its operation and gives the shape of its result: out->d,
+/// n_dims. False with the reason in `why`. A node without a new tensor (KV_STORE) leaves `out`
+/// alone.
+typedef bool shape_rule(const struct node *n, struct tensor *out, struct err *why);
+
+struct op_row {
+    struct op_info info;
+    shape_rule *shape;
+};
+const struct op_row *op_row(enum op op);
+
+shape_rule shape_embed, shape_rope_table, shape_rmsnorm, shape_layernorm, shape_matmul, shape_rope,
+    shape_kv_store, shape_attn, shape_glu, shape_add, shape_same, shape_rows;
+
+bool dim_eq(struct dim a, struct dim b);
+const char *dim_text(char out[48], struct dim d); // "4096", "tokens", "4*tokens", "window(512)"
+
+const char *part_text(char out[32], struct part p); // "shared", "blk.3", "head"
+
+#endif
