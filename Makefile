@@ -51,7 +51,7 @@ AVX512 := $(AVX2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx5
 isa     = $(if $(findstring _avx512.,$1),$(AVX512),$(if $(findstring _avx2.,$1),$(AVX2)))
 
 # The fuzzed readers stand on these folders alone.
-FOLDERS := $(if $(filter fuzz,$(MODE)),base num tmpl chat gguf graph tok model)
+FOLDERS ?= $(if $(filter fuzz,$(MODE)),base num tmpl chat gguf graph tok model)
 SRC     := $(sort $(shell find $(if $(FOLDERS),$(wildcard $(FOLDERS:%=src/%)),src) -name '*.c'))
 HEADERS := $(sort $(shell find src -name '*.h'))
 ifneq ($(ARCH),x86_64)

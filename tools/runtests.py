@@ -19,9 +19,9 @@ BINARY_SECONDS = 240
 FUZZ_ARGS = ["-runs=20000"]  # a target says otherwise in a line '// libFuzzer: -runs=N ...'
 ENV = {
     **os.environ,
-    "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1",
+    "ASAN_OPTIONS": "color=never:detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "print_stacktrace=1",
-    "TSAN_OPTIONS": "second_deadlock_stack=1",
+    "TSAN_OPTIONS": "color=never:second_deadlock_stack=1",
 }
 # Sanitizers of this age lose their way where the kernel randomises addresses widely.
 FIXED = ["setarch", "-R"] if shutil.which("setarch") and subprocess.run(
@@ -39,7 +39,7 @@ def say(text):
 def fail(name, output):
     failed.append(name)
     say(f"FAILED {name}")
-    for line in output.rstrip().splitlines()[-60:]:
+    for line in output.split("Shadow bytes around")[0].rstrip().splitlines()[-60:]:
         say("    | " + line)
 
 
@@ -174,7 +174,8 @@ def end_to_end(filters):
     start = time.time()
     with tempfile.TemporaryDirectory() as tmp:
         xml = os.path.join(tmp, "report.xml")
-        status, out = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={xml}", *files], 900)
+        status, out = run([sys.executable, "-m", "pytest", "-q", "--color=no", "-p", "no:cacheprovider",
+                           f"--junitxml={xml}", *files], 900)
         if not os.path.exists(xml):
             return fail("e2e", out)
         cases = list(ET.parse(xml).getroot().iter("testcase"))
@@ -182,9 +183,9 @@ def end_to_end(filters):
     for case in cases:
         name = "e2e " + case.get("classname", "").removeprefix("tests.e2e.test_") + "." + case.get("name", "")
         kinds = {child.tag: child for child in case}
-        if bad := next((kinds[k] for k in ("failure", "error") if k in kinds), None):
+        if bad := [kinds[k] for k in ("failure", "error") if k in kinds]:
             n_bad += 1
-            fail(name, bad.text or bad.get("message", ""))
+            fail(name, bad[0].text or bad[0].get("message", ""))
         elif "skipped" in kinds:
             skipped.append((name, kinds["skipped"].get("message", "no reason given")))
         else:
