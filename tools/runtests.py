@@ -13,8 +13,8 @@ import xml.etree.ElementTree as ET
 
 os.chdir(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 JOBS = len(os.sched_getaffinity(0))
-RELEASE_TOO = ["tests/num/", "tests/dev/cpu/"]              # compiled code differs from the sanitizers'
-THREADS = ["tests/dev/cpu/test_*pool*.c", "tests/run/test_*exec*.c", "tests/run/test_*inst*.c"]  # under TSan
+RELEASE_TOO = ["tests/num/", "tests/dev/"]  # compiled code differs from the sanitizers'
+THREADS = ["tests/dev/**/test_*team*.c", "tests/dev/**/test_*pool*.c", "tests/run/test_*exec*.c", "tests/run/test_*inst*.c"]
 BINARY_SECONDS = 240
 FUZZ_ARGS = ["-runs=20000"]  # a target says otherwise in a line '// libFuzzer: -runs=N ...'
 ENV = {
@@ -204,7 +204,7 @@ def main():
     started = time.time()
     sources = sorted(glob.glob("tests/**/test_*.c", recursive=True))
     sources = [s for s in sources if chosen(s, filters)]
-    threads = sorted({s for g in THREADS for s in glob.glob(g)} & set(sources))
+    threads = sorted({s for g in THREADS for s in glob.glob(g, recursive=True)} & set(sources))
     if not filters:
         make("release", ["all"])
         rule("rule layers", ["tools/layers.sh"])

@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""Measures build/snug beside llama.cpp and against the bars of docs/STATUS.md.
+
+    ./dev bench [--peer] [--rounds N] [--models LIST] [--parts LIST] [--threads N] [--json FILE]
+
+Parts (all by default):
+  speed   tokens/s of a prompt of 512 and of 64 decoded tokens; rounds of both programs take turns, medians
+  first   wall time of a whole process from its start to the first byte of its answer, files cached
+  busy    decode speed with one core taken by a process that spins, against the speed before and after
+  memory  peak resident set of `snug run` against mapped file + planned bytes
+Without --peer only snug is measured, and bars that are ratios show the plain figure.
+Everything measured goes into FILE (default build/bench.json).
+"""
+import argparse, json, os, statistics, subprocess, sys, time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CACHE = os.environ.get("SNUG_CACHE", os.path.expanduser("~/.cache/snug"))
+SNUG = os.path.join(ROOT, "build", "snug")
+PEER = os.path.join(CACHE, "peer", "bin", "llama-bench")
+# file, and the bars: prompt and decode at least, first token at most, as ratios to the peer
+MODELS = {
+    "smollm2": ("SmolLM2-135M-Instruct.Q4_1.gguf", 1.5, 1.0, 0.2),
+    "gemma3": ("gemma-3-270m-q4_k_m.gguf", 1.5, 1.0, 0.2),
+    "llama1b": ("llama3.2-1b-shape.gguf", 1.2, 1.0, 0.2),
+}
+BUSY_BAR = 0.40
+MEMORY_SLACK = 24 << 20
+PROMPT, GEN = 512, 64
+
+
+def out_of(cmd):
+    p = subprocess.run(cmd, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if p.returncode != 0:
+        sys.exit(f"{' '.join(cmd)}: failed with {p.returncode}\n{p.stderr[-2000:]}")
+    return p.stdout
+
+
+def snug_speed(path, threads, prompt=PROMPT, gen=GEN):
+    r = json.loads(out_of([SNUG, "bench", path, "--prompt", str(prompt), "--gen", str(gen), "--reps", "1",
+                           "--threads", str(threads), "--json"]))
+    return {"prompt": r["prompt_tps"], "decode": r["decode_tps"]}
+
+
+def peer_speed(path, threads, prompt=PROMPT, gen=GEN):
+    rows = json.loads(out_of([PEER, "-m", path, "-p", str(prompt), "-n", str(gen), "-t", str(threads), "-r", "1",
+                              "-o", "json"]))
+    return {"prompt" if row["n_prompt"] else "decode": row["avg_ts"] for row in rows}
+
+
+def snug_first(path, threads):
+    """Seconds from the start of the process to the first byte of the answer."""
+    start = time.perf_counter()
+    p = subprocess.Popen([SNUG, "run", path, "--raw", "--temp", "0", "--num-predict", "1", "--threads", str(threads),
+                          "a"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    p.stdout.read(1)
+    seconds = time.perf_counter() - start
+    p.stdout.close()
+    p.wait()
+    return seconds
+
+
+def peer_first(path, threads):
+    """A whole llama-bench that evaluates one token and ends: it prints nothing earlier."""
+    start = time.perf_counter()
+    out_of([PEER, "-m", path, "-p", "1", "-n", "0", "-t", str(threads), "-r", "1", "--no-warmup", "-o", "json"])
+    return time.perf_counter() - start
+
+
+def alternate(rounds, programs):
+    """{name: [result of each round]}; the programs take turns, so that a slow minute hits them all."""
+    got = {name: [] for name in programs}
+    for i in range(rounds):
+        for name, measure in programs.items():
+            print(f"\r  round {i + 1}/{rounds} {name}   ", end="", file=sys.stderr, flush=True)
+            got[name].append(measure())
+    print("\r" + " " * 40 + "\r", end="", file=sys.stderr, flush=True)
+    return got
+
+
+def med(rows, key=None):
+    return statistics.median(row[key] if key else row for row in rows)
+
+
+def verdict(value, bar, at_least):
+    return "meets" if (value >= bar if at_least else value <= bar) else "MISSES"
+
+
+def line(model, what, snug, peer, bar, at_least, unit):
+    text = f"{model:8s} {what:8s} snug {snug:9.2f} {unit}"
+    if peer is not None:
+        ratio = snug / peer
+        text += f"   llama.cpp {peer:9.2f} {unit}   ratio {ratio:5.2f}   bar {'>=' if at_least else '<='} {bar:.2f}  " \
+                f"{verdict(ratio, bar, at_least)}"
+    print(text, flush=True)
+
+
+def part_speed(model, path, args):
+    programs = {"snug": lambda: snug_speed(path, args.threads)}
+    if args.peer:
+        programs["peer"] = lambda: peer_speed(path, args.threads)
+    got = alternate(args.rounds, programs)
+    for key, bar in (("prompt", MODELS[model][1]), ("decode", MODELS[model][2])):
+        line(model, key, med(got["snug"], key), med(got["peer"], key) if args.peer else None, bar, True, "t/s")
+    return got
+
+
+def part_first(model, path, args):
+    programs = {"snug": lambda: snug_first(path, args.threads)}
+    if args.peer:
+        programs["peer"] = lambda: peer_first(path, args.threads)
+    for measure in programs.values():
+        measure()  # the file comes into the page cache
+    got = alternate(args.rounds, programs)
+    line(model, "first", 1e3 * med(got["snug"]), 1e3 * med(got["peer"]) if args.peer else None, MODELS[model][3], False,
+         "ms ")
+    return got
+
+
+def part_busy(model, path, args):
+    cores = sorted(os.sched_getaffinity(0))
+    programs = {"snug": lambda: snug_speed(path, args.threads, 0)["decode"]}
+    if args.peer:
+        programs["peer"] = lambda: peer_speed(path, args.threads, 0)["decode"]
+    quiet = alternate(args.rounds, programs)
+    spinner = subprocess.Popen([sys.executable, "-c", "while True: pass"],
+                               preexec_fn=lambda: os.sched_setaffinity(0, {cores[-1]}))
+    try:
+        busy = alternate(args.rounds, programs)
+    finally:
+        spinner.kill()
+        spinner.wait()
+    again = alternate(args.rounds, programs)
+    for name in programs:
+        kept = med(busy[name]) / med(quiet[name] + again[name])
+        text = f"{model:8s} busy     {name:9s} {med(busy[name]):9.2f} t/s of {med(quiet[name] + again[name]):9.2f} quiet"
+        text += f"   keeps {kept:5.2f}"
+        print(text + (f"   bar >= {BUSY_BAR:.2f}  {verdict(kept, BUSY_BAR, True)}" if name == "snug" else ""), flush=True)
+    return {"quiet": quiet, "busy": busy, "again": again}
+
+
+def part_memory(model, path, args):
+    got = {}
+    for flags in ([], ["--no-mmap"]):
+        cmd = [SNUG, "run", path, "--raw", "--temp", "0", "--num-predict", "64", "--threads", str(args.threads), "--json",
+               "--verbose", *flags, "word " * 700]  # more than one micro-batch
+        p = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        answer = json.loads(p.stdout.read())
+        _, status, usage = os.wait4(p.pid, 0)
+        p.returncode = status
+        planned = sum(d["planned_bytes"] for d in answer["memory"])
+        limit = os.path.getsize(path) + planned + MEMORY_SLACK
+        peak = usage.ru_maxrss * 1024
+        name = "no-mmap" if flags else "mmap"
+        print(f"{model:8s} memory   {name:9s} peak {peak / 2**20:9.1f} MiB   file + {planned / 2**20:.1f} MiB planned + 24 MiB"
+              f" = {limit / 2**20:9.1f} MiB   {verdict(peak, limit, False)}", flush=True)
+        got[name] = {"peak_bytes": peak, "planned_bytes": planned, "limit_bytes": limit}
+    return got
+
+
+PARTS = {"speed": part_speed, "first": part_first, "busy": part_busy, "memory": part_memory}
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--peer", action="store_true")
+    ap.add_argument("--rounds", type=int, default=5)
+    ap.add_argument("--models", default=",".join(MODELS))
+    ap.add_argument("--parts", default=",".join(PARTS))
+    ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--json", default=os.path.join(ROOT, "build", "bench.json"))
+    args = ap.parse_args()
+    parts, models = args.parts.split(","), args.models.split(",")
+    for name in [*parts, *models]:
+        if name not in PARTS and name not in MODELS:
+            ap.error(f"no part or model {name}; parts: {' '.join(PARTS)}; models: {' '.join(MODELS)}")
+    if args.peer and not os.path.exists(PEER):
+        sys.exit(f"{PEER} is not there: `./dev bench --peer` builds it")
+
+    report = {"threads": args.threads, "rounds": args.rounds, "prompt": PROMPT, "gen": GEN, "models": {}}
+    for model in models:
+        path = os.path.join(CACHE, "models", MODELS[model][0])
+        if not os.path.exists(path):
+            print(f"{model:8s} not measured: {path} is not there (./dev fetch)")
+            continue
+        report["models"][model] = {part: PARTS[part](model, path, args) for part in parts}
+    os.makedirs(os.path.dirname(os.path.abspath(args.json)), exist_ok=True)
+    with open(args.json, "w") as f:
+        json.dump(report, f, indent=1)
+    print(f"written to {os.path.relpath(args.json)}")
+
+
+if __name__ == "__main__":
+    main()
