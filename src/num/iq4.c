@@ -19,12 +19,19 @@ void iq4_unpack(uint8_t u[32], const uint8_t q[16])
     }
 }
 
-uint8_t iq4_nearest(float v)
+void iq4_nearest(uint8_t u[32], const float *x, float id)
 {
-    int q = 0;
-    for (int k = 0; k < 15; k++)
-        q += v > 0.5f * (float)(levels[k] + levels[k + 1]);
-    return (uint8_t)q;
+    float v[32];
+    int32_t q[32] = { 0 };
+    for (int i = 0; i < 32; i++)
+        v[i] = x[i] * id;
+    for (int k = 0; k < 15; k++) {
+        const float middle = 0.5f * (float)(levels[k] + levels[k + 1]);
+        for (int i = 0; i < 32; i++)
+            q[i] += v[i] > middle;
+    }
+    for (int i = 0; i < 32; i++)
+        u[i] = (uint8_t)q[i];
 }
 
 float iq4_fit(const float *x)
@@ -41,9 +48,11 @@ float iq4_fit(const float *x)
     for (int step = -STEPS; step <= STEPS; step++) {
         for (int end = 0; end < 16; end += 15) { // the largest number at either end
             const float id = (float)levels[end] * (1.0f + 0.015f * (float)step) / top;
+            uint8_t u[32];
             float xv = 0, vv = 0;
+            iq4_nearest(u, x, id);
             for (int i = 0; i < 32; i++) {
-                const float v = (float)levels[iq4_nearest(x[i] * id)];
+                const float v = (float)levels[u[i]];
                 xv += x[i] * v;
                 vv += v * v;
             }

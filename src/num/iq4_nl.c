@@ -30,8 +30,7 @@ static void from_f32(void *dst, const float *src, int64_t n)
         const float *x = src + 32 * i;
         const float id = inverse(put_f16(b[i].d, iq4_fit(x)));
         uint8_t u[32];
-        for (int j = 0; j < 32; j++)
-            u[j] = iq4_nearest(x[j] * id);
+        iq4_nearest(u, x, id);
         pack_nibbles16(b[i].qs, u);
     }
 }

@@ -48,8 +48,7 @@ static void quantize_block(struct block *b, const float *x)
 
         high |= v >> 4 << 2 * g;
         b->scales_l[g / 2] |= (uint8_t)((v & 15) << g % 2 * 4);
-        for (int j = 0; j < 32; j++)
-            u[j] = iq4_nearest(x[32 * g + j] * id);
+        iq4_nearest(u, x + 32 * g, id);
         pack_nibbles16(b->qs + 16 * g, u);
     }
     put_u16(b->scales_h, (uint32_t)high);

@@ -63,6 +63,8 @@ static double try_scale(uint8_t q[32], const float *x, int e)
     return error;
 }
 
+enum { E_MAX = 252 }; // 2^125 * 6 is the last that is a float
+
 /// The standard's scale gives the largest number a value in [4, 8), where more than 6 is cut; the
 /// scale above it is taken where that costs less.
 static void quantize_block(struct block *b, const float *x)
@@ -71,15 +73,16 @@ static void quantize_block(struct block *b, const float *x)
     for (int j = 0; j < 32; j++)
         top = fabsf(x[j]) > top ? fabsf(x[j]) : top;
 
-    int exp = 128;
-    if (isfinite(top))
-        (void)frexpf(top, &exp); // top in [2^(exp - 1), 2^exp)
-    int e = exp - 3 + 127;
-    e = e < 0 || top == 0 ? 0 : e;
+    int e = E_MAX;
+    if (isfinite(top)) {
+        int exp = 0; // top in [2^(exp - 1), 2^exp)
+        (void)frexpf(top, &exp);
+        e = exp < 3 - 127 || top == 0 ? 0 : exp - 3 + 127;
+    }
 
     uint8_t q[2][32];
     const double low = try_scale(q[0], x, e), high = try_scale(q[1], x, e + 1);
-    const int best = high < low;
+    const int best = e < E_MAX && high < low;
     b->e = (uint8_t)(e + best);
     pack_nibbles16(b->qs, q[best]);
 }

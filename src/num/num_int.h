@@ -183,7 +183,8 @@ float fit_scales16(int8_t sc[16], uint8_t base[2], const float *x, int n, int n_
 // --------------------------------------------------------
 
 void iq4_unpack(uint8_t u[32], const uint8_t q[16]); // level + 128
-uint8_t iq4_nearest(float v);                        // index of the level nearest to v
-float iq4_fit(const float *x);                       // 32 numbers ~ d * level
+/// Indices of the levels nearest to 32 x * id.
+void iq4_nearest(uint8_t u[32], const float *x, float id);
+float iq4_fit(const float *x); // 32 numbers ~ d * level
 
 #endif

@@ -48,7 +48,7 @@ static void bf16_row_to_f32(float *dst, const void *src, int64_t n)
 {
     const uint8_t *p = src;
     for (int64_t i = 0; i < n; i++)
-        dst[i] = bf16_to_f32(get_u16(p + 2 * i));
+        dst[i] = f32_of_bits((uint32_t)get_u16(p + 2 * i) << 16);
 }
 
 static void bf16_row_from_f32(void *dst, const float *src, int64_t n)
