@@ -19,6 +19,7 @@ struct limits {
     enum dtype kv;   // DTYPE_F16, DTYPE_Q8_0, DTYPE_F32
     bool exact;      // float32 activations and kernels that take them
     uint64_t reserve_bytes; // kept free on each device with a capacity; the user's number, default 0
+    uint64_t guard_bytes;   // checked bytes on both sides of every temporary, rounded up to 64; 0 but in tests
 };
 
 /// Which device runs each part of the graph: dev[part], indices into the devices given. dev[0] (PART_SHARED) is ignored:
@@ -48,12 +49,14 @@ struct slot {
 };
 
 /// A tensor on a device in a format. Lives from first_step to last_step, both included
-/// (inputs, weights, states, logits: always).
+/// (inputs, weights, states, logits: always). Steps that run without a sync between them count as one
+/// moment, so lives begin and end with such groups.
 struct value {
     const struct tensor *t; // NULL: a kernel's working space
     enum dtype format;
     struct slot slot;
     int first_step, last_step;
+    int alias; // a value whose slot this one takes over in place, at its last use; -1: none
 };
 
 /// One kernel run, or one copy between devices (kernel NULL, src[0] -> dst[0]).
@@ -79,11 +82,13 @@ struct plan_dev {
 
 struct plan {
     const struct graph *graph; // borrowed
+    const struct weight_place *places; // borrowed, as given
+    struct dev *const *devs;           // borrowed, as given
     struct limits lim;
     struct dims max;
     int n_devs, n_parts, n_values, n_steps;
     const struct plan_dev *dev;
-    const int *part_dev; // [n_parts]
+    const int *part_dev; // [n_parts], -1 for PART_SHARED
     const struct value *value;
     const struct step *step;
     const int *input;    // [n_devs][IN_COUNT] value of each input on each device, -1 where unused
