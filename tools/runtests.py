@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ET
 os.chdir(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 JOBS = len(os.sched_getaffinity(0))
 RELEASE_TOO = ["tests/num/", "tests/dev/"]  # compiled code differs from the sanitizers'
+# Under TSan.
 THREADS = ["tests/dev/**/test_*team*.c", "tests/dev/**/test_*pool*.c", "tests/run/test_*exec*.c", "tests/run/test_*inst*.c"]
 BINARY_SECONDS = 240
 FUZZ_ARGS = ["-runs=20000"]  # a target says otherwise in a line '// libFuzzer: -runs=N ...'
