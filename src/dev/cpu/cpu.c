@@ -1,0 +1,202 @@
+// cpu.c - the CPU as a device: host memory, a pool of threads, tables of kernels.
+
+#include "dev/cpu/cpu_int.h"
+#include "dev/cpu/pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { PAGE = 4096, HUGE_PAGE = 2 << 20 };
+
+struct cpu_dev {
+    struct dev dev;
+    unsigned features;
+    int threads;
+    bool sealed;
+    struct cpu_fns fns;
+    struct pool *pool;
+};
+
+static struct cpu_dev *cpu_of(struct dev *d)
+{
+    return (struct cpu_dev *)(void *)d;
+}
+
+void cpu_fns_init(struct cpu_fns *f, unsigned features)
+{
+    memset(f, 0, sizeof *f);
+    matmul_fns_init(&f->mm, features);
+    vec_fns_init(&f->vec, features);
+}
+
+/// A line of /proc/meminfo ("MemAvailable:  123 kB") in bytes, or 0.
+static uint64_t meminfo(const char *name)
+{
+    FILE *f = fopen("/proc/meminfo", "re");
+    char line[128];
+    uint64_t kib = 0;
+
+    if (f == NULL)
+        return 0;
+    while (kib == 0 && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, name, strlen(name)) == 0)
+            kib = strtoull(line + strlen(name), NULL, 10);
+    fclose(f);
+    return kib * 1024;
+}
+
+static void cpu_info(struct dev *d, struct dev_info *out)
+{
+    uint64_t all = meminfo("MemTotal:");
+
+    *out = (struct dev_info){
+        .name = "cpu",
+        .kind = DEV_KIND_CPU,
+        .in_place = true,
+        .capacity_bytes = all != 0 ? all : UINT64_MAX,
+        .free_bytes = all != 0 ? meminfo("MemAvailable:") : UINT64_MAX,
+        .granule_bytes = PAGE,
+        .max_threads = cpu_of(d)->threads,
+    };
+}
+
+static const struct kernel *find_in(const struct cpu_kernel *k, unsigned features,
+                                    const struct node *n, const struct dims *max, bool exact)
+{
+    for (; k->kernel != NULL; k++)
+        if (k->kernel->op == n->op && (k->needs & ~features) == 0 &&
+            k->kernel->accepts(n, max, exact))
+            return k->kernel;
+    return NULL;
+}
+
+static const struct kernel *cpu_find(struct dev *d, const struct node *n, const struct dims *max,
+                                     bool exact)
+{
+    unsigned features = cpu_of(d)->features;
+    const struct kernel *k = find_in(cpu_matmul_kernels, features, n, max, exact);
+
+    return k != NULL ? k : find_in(cpu_vec_kernels, features, n, max, exact);
+}
+
+static const struct kernel *cpu_convert(struct dev *d, enum dtype to)
+{
+    (void)d;
+    return to == DTYPE_A8 ? &cpu_convert_a8 : NULL;
+}
+
+/// Straight from the system: zeroed, aligned to a page, given back whole.
+static bool cpu_alloc(struct dev *d, uint64_t bytes, struct dev_mem *out, struct err *e)
+{
+    char shown[32];
+
+    *out = (struct dev_mem){ 0 };
+    if (cpu_of(d)->sealed)
+        return err_set(e, ERR_DEVICE, "cpu: sealed, refuses %s", fmt_bytes(shown, bytes));
+    if (bytes == 0)
+        return true;
+    bytes = align_up_u64(bytes, PAGE);
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return err_set(e, ERR_NOMEM, "cpu: the system has no %s", fmt_bytes(shown, bytes));
+    if (bytes >= HUGE_PAGE)
+        madvise(p, bytes, MADV_HUGEPAGE); // a wish
+    *out = (struct dev_mem){ p, bytes };
+    return true;
+}
+
+static void cpu_release(struct dev *d, struct dev_mem *m)
+{
+    (void)d;
+    if (m->p != NULL)
+        munmap(m->p, m->bytes);
+    *m = (struct dev_mem){ 0 };
+}
+
+static bool cpu_copy(struct dev *d, void *dst, const void *src, uint64_t bytes, struct err *e)
+{
+    (void)d;
+    (void)e;
+    if (bytes != 0)
+        memcpy(dst, src, bytes);
+    return true;
+}
+
+static bool cpu_run(struct dev *d, const struct launch *l, int n, struct err *e)
+{
+    (void)e;
+    pool_run(cpu_of(d)->pool, l, n);
+    return true;
+}
+
+/// What runs is complete when run returns.
+static bool cpu_wait(struct dev *d, struct err *e)
+{
+    (void)d;
+    (void)e;
+    return true;
+}
+
+static void cpu_seal(struct dev *d)
+{
+    cpu_of(d)->sealed = true;
+}
+
+static void cpu_free(struct dev *d)
+{
+    pool_free(cpu_of(d)->pool);
+    free(d);
+}
+
+static const struct dev_ops cpu_ops = {
+    .info = cpu_info,
+    .find = cpu_find,
+    .convert = cpu_convert,
+    .alloc = cpu_alloc,
+    .release = cpu_release,
+    .write = cpu_copy,
+    .read = cpu_copy,
+    .run = cpu_run,
+    .wait = cpu_wait,
+    .seal = cpu_seal,
+    .free = cpu_free,
+};
+
+bool cpu_dev_new(struct dev **out, const struct cpu_opts *o, struct err *e)
+{
+    struct cpu_dev *c = xcalloc(1, sizeof *c);
+
+    *out = NULL;
+    c->dev.ops = &cpu_ops;
+    c->features = cpu_features(o->features);
+    c->threads = o->threads > 0 ? o->threads : pool_cores();
+    cpu_fns_init(&c->fns, c->features);
+    if (!pool_new(&c->pool, c->threads, o->pin, &c->fns, e)) {
+        free(c);
+        return err_add(e, "cpu");
+    }
+    *out = &c->dev;
+    return true;
+}
+
+const char *cpu_dev_features(struct dev *d)
+{
+    unsigned f = cpu_of(d)->features;
+
+    if ((f & CPU_AVX512) != 0)
+        return "avx2 avx512";
+    return (f & CPU_AVX2) != 0 ? "avx2" : "c";
+}
+
+int cpu_dev_threads(struct dev *d)
+{
+    return cpu_of(d)->threads;
+}
+
+void dev_free(struct dev *d)
+{
+    if (d != NULL)
+        d->ops->free(d);
+}
