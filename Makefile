@@ -67,6 +67,7 @@ TOOL_SRC  := $(wildcard tools/*.c)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$1)
 LIB   := $(B)/libsnug.a
+HELP  := $(B)/libtests.a
 TESTS := $(TEST_SRC:%.c=$(B)/%)
 FUZZ  := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/%)
 TOOLS := $(TOOL_SRC:tools/%.c=$(B)/tools/%)
@@ -86,7 +87,11 @@ $(LIB): $(call obj,$(filter-out src/cli/main.c,$(SRC)))
 $(B)/snug: $(call obj,src/cli/main.c) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(TESTS): $(B)/%: $(B)/obj/%.o $(call obj,$(HELP_SRC)) $(LIB)
+$(HELP): $(call obj,$(HELP_SRC))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(TESTS): $(B)/%: $(B)/obj/%.o $(HELP) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 
