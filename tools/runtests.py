@@ -81,10 +81,11 @@ def run(cmd, seconds):
 
 
 def cmocka(binary, mode):
-    """Runs one binary; ([passed], [(failed, output)], [(skipped, reason)])."""
+    """Runs one binary; ([passed], [(failed, output)], [(skipped, reason)], seconds)."""
     name = re.sub(r"^build/(asan/|tsan/)?tests/|test_", "", binary)
     if not os.path.exists(binary):
-        return [], [(f"{mode} {name}", "it was not built")], []
+        return [], [(f"{mode} {name}", "it was not built")], [], 0
+    start = time.time()
     status, out = run((FIXED if mode != "release" else []) + ["./" + binary], BINARY_SECONDS)
     good, bad, skip = [], [], []
     current, reason, since = None, None, []
@@ -109,7 +110,7 @@ def cmocka(binary, mode):
         bad.append((f"{mode} {name}", out))
     elif not good and not bad and not skip:
         bad.append((f"{mode} {name}", "no test ran\n" + out))
-    return good, bad, skip
+    return good, bad, skip, time.time() - start
 
 
 def c_tests(mode, sources, jobs):
@@ -118,12 +119,11 @@ def c_tests(mode, sources, jobs):
     binaries = [root + s[:-2] for s in sources]
     make(mode, binaries)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        starts = time.time()
-        for binary, (good, bad, skip) in zip(binaries, pool.map(lambda b: cmocka(b, mode), binaries)):
+        for binary, (good, bad, skip, seconds) in zip(binaries, pool.map(lambda b: cmocka(b, mode), binaries)):
             passed += len(good)
             skipped.extend(skip)
             say(f"{'FAIL' if bad else 'ok  '} {binary}  {len(good)} passed" +
-                (f", {len(skip)} skipped" if skip else "") + f"  ({time.time() - starts:.1f} s)")
+                (f", {len(skip)} skipped" if skip else "") + f"  ({seconds:.1f} s)")
             for name, out in bad:
                 fail(name, out)
 
