@@ -121,6 +121,10 @@ static bool get_name(struct walk *w, uint64_t max, struct str *out)
         return bad(w, ERR_FORMAT, at, "name: length %zu, more than %" PRIu64, s.n, max);
     for (size_t i = 0; i < s.n;) {
         uint32_t c;
+        if (s.p[i] >= 0x20 && s.p[i] < 0x7f) { // most of them
+            i++;
+            continue;
+        }
         size_t len = utf8_char(s.p + i, s.n - i, &c);
         if (len == 0 || !printable(c))
             return bad(w, ERR_FORMAT, at + 8 + i, "name: byte 0x%02x is no text",

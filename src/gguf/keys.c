@@ -278,6 +278,8 @@ static bool add_float(struct buf *out, double d, bool is_f32)
 {
     char text[32];
 
+    if (fabs(d) < 1e9 && d == floor(d))
+        return buf_printf(out, "%.0f", d);
     for (int digits = 1; digits <= (is_f32 ? 9 : 17); digits++) {
         snprintf(text, sizeof(text), "%.*g", digits, d);
         if (is_f32 ? strtof(text, NULL) == (float)d : strtod(text, NULL) == d)

@@ -1,0 +1,31 @@
+// gguf_check.h - what the tests of this folder say in one line: this file opens, that one is
+// refused.
+
+#ifndef TESTS_GGUF_CHECK_H
+#define TESTS_GGUF_CHECK_H
+
+#include "support/gguf_make.h"
+
+/// An opened file, in memory of exactly its size, so that a byte read behind it is seen.
+struct opened {
+    struct gguf *g;
+    uint8_t *bytes;
+    size_t n;
+};
+/// Fails the test if it does not open.
+struct opened opens(struct gguf_make *m);
+struct opened opens_with(struct gguf_make *m, const struct gguf_opts *opts);
+void done(struct opened *o); // closes it
+
+/// Fails the test unless m's file is refused with `code` and a message that has "byte " and all of
+/// `texts` (separated by |) in it, from memory and from a file.
+void refused(struct gguf_make *m, enum err_code code, const char *texts);
+void refused_bytes(const void *p, size_t n, const struct gguf_opts *opts, enum err_code code,
+                   const char *texts);
+
+/// Two keys and two tensors.
+void gm_small(struct gguf_make *m);
+/// Reads everything that the accessors offer, a sum of it: for sanitizers and for comparisons.
+uint64_t walk_all(const struct gguf *g);
+
+#endif
