@@ -75,6 +75,9 @@ MUST_CHECK bool seq_eval(struct seq *s, const int32_t *token, int n, seq_progres
 /// As seq_eval, and hands out the logits of every token, in order.
 typedef bool seq_logits_fn(void *ctx, int index, const float *logits);
 MUST_CHECK bool seq_eval_all(struct seq *s, const int32_t *token, int n, seq_logits_fn *fn, void *ctx, struct err *e);
+/// One token for each of several sequences of one pool, in one batch: logits of s[i] are inst_logits(in, i).
+/// No sequence twice; at most as many as outputs were planned for. On an error none has moved.
+MUST_CHECK bool seq_eval_each(struct seq *const *s, const int32_t *token, int n, struct err *e);
 /// A full context that is to go on: keeps the first `n_keep` tokens and the newer half of the rest, computed again.
 MUST_CHECK bool seq_shift(struct seq *s, int n_keep, struct err *e);
 /// Of the tokens given, how many are a prefix of what is stored: prompts of a chat share their beginning.
@@ -147,6 +150,7 @@ struct engine {
     struct dev **dev;   // devices to place on
     int n_devs;
     struct dev *cpu;    // the threads below simulated devices
+    struct weight_place *places; // what the plan knows of the file
     struct plan *plan;
     struct inst *inst;  // NULL when plan_only
     struct kv_pool *kv;

@@ -1,0 +1,166 @@
+// engine.c - from a path and options to a model that answers.
+
+#include "run/run.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CTX_DEFAULT = 4096, MICRO_BATCH_DEFAULT = 512, MAX_DEVICES = 64 };
+
+// --- devices --------------------------------------------------------------------------------------
+
+static bool bad_device(const char *p, size_t n, struct err *e)
+{
+    char text[64];
+
+    return err_set(e, ERR_ARG, "--on \"%s\": a comma list of cpu (once) and sim:SIZE_MIB is allowed",
+                   err_bytes(text, sizeof(text), p, n));
+}
+
+/// "sim:512" -> 512 MiB
+static bool parse_sim(const char *p, size_t n, uint64_t *bytes)
+{
+    uint64_t mib = 0;
+
+    if (n < 5 || n > 12 || memcmp(p, "sim:", 4) != 0)
+        return false;
+    for (size_t i = 4; i < n; i++) {
+        if (p[i] < '0' || p[i] > '9')
+            return false;
+        mib = mib * 10 + (uint64_t)(p[i] - '0');
+    }
+    *bytes = mib << 20;
+    return mib > 0;
+}
+
+static bool add_device(struct engine *en, const char *p, size_t n, struct err *e)
+{
+    char name[16];
+    uint64_t bytes;
+    int n_sims = 0;
+
+    for (int i = 0; i < en->n_devs; i++)
+        n_sims += en->dev[i] != en->cpu;
+    if (n == 3 && memcmp(p, "cpu", 3) == 0 && n_sims == en->n_devs) {
+        en->dev[en->n_devs++] = en->cpu;
+        return true;
+    }
+    if (!parse_sim(p, n, &bytes))
+        return bad_device(p, n, e);
+    snprintf(name, sizeof(name), "sim%d", n_sims);
+    en->dev[en->n_devs++] =
+        sim_dev_new(&(struct sim_opts){ .name = name, .capacity_bytes = bytes, .cpu = en->cpu });
+    return true;
+}
+
+bool devices_open(struct engine *en, const struct engine_opts *o, struct err *e)
+{
+    const char *p = o->on != NULL ? o->on : "cpu";
+
+    if (!cpu_dev_new(&en->cpu, &(struct cpu_opts){ .threads = o->threads, .pin = o->pin }, e))
+        return false;
+    en->dev = xcalloc(MAX_DEVICES, sizeof(struct dev *));
+    for (;; p++) {
+        size_t n = strcspn(p, ",");
+        if (en->n_devs == MAX_DEVICES)
+            return err_set(e, ERR_ARG, "--on: more than %d devices", MAX_DEVICES);
+        if (!add_device(en, p, n, e))
+            return false;
+        p += n;
+        if (*p == '\0')
+            return true;
+    }
+}
+
+// --- limits ---------------------------------------------------------------------------------------
+
+static bool make_limits(struct limits *lim, const struct engine_opts *o, const struct model *m, struct err *e)
+{
+    int64_t ctx = o->ctx;
+
+    if (o->ctx < 0 || o->micro_batch < 0 || o->slots < 0 || o->outputs < 0)
+        return err_set(e, ERR_ARG, "context, micro-batch, slots and outputs cannot be negative");
+    if (ctx == 0)
+        ctx = m->n_ctx_train > 0 && m->n_ctx_train < CTX_DEFAULT ? m->n_ctx_train : CTX_DEFAULT;
+    int64_t micro_batch = o->micro_batch > 0 ? o->micro_batch : MICRO_BATCH_DEFAULT;
+    *lim = (struct limits){
+        .micro_batch = (int)(micro_batch < ctx ? micro_batch : ctx),
+        .slots = o->slots > 0 ? o->slots : 1,
+        .ctx = ctx,
+        .kv = o->kv_set ? o->kv : o->exact ? DTYPE_F32 : DTYPE_F16,
+        .exact = o->exact,
+        .reserve_bytes = o->reserve_bytes,
+    };
+    lim->outputs = o->outputs > 0 ? o->outputs : lim->slots;
+    if (lim->outputs > lim->micro_batch)
+        lim->outputs = lim->micro_batch;
+    return true;
+}
+
+static struct weight_place *find_places(const struct gguf *g)
+{
+    int n = gguf_n_tensors(g);
+    struct weight_place *w = xcalloc((size_t)n, sizeof(*w));
+
+    for (int i = 0; i < n; i++) {
+        const struct gguf_tensor *t = gguf_tensor(g, i);
+        w[i] = (struct weight_place){ t->file, t->offset, t->bytes };
+    }
+    return w;
+}
+
+// --- the engine -----------------------------------------------------------------------------------
+
+static bool read_file(struct engine *en, const char *path, const struct engine_opts *o, struct err *e)
+{
+    struct gguf_opts go = { .no_mmap = o->no_mmap, .head_only = o->plan_only };
+
+    if (!gguf_open(&en->gguf, path, &go, e) || !model_read(&en->model, en->gguf, e))
+        return false;
+    if (gguf_find_key(en->gguf, "tokenizer.ggml.model") >= 0 && !o->plan_only && !tok_new(&en->tok, en->gguf, e))
+        return false;
+    return model_graph(&en->graph, en->model, en->gguf, e);
+}
+
+bool engine_open(struct engine *en, const char *path, const struct engine_opts *o, load_progress_fn *progress,
+                 void *ctx, struct err *e)
+{
+    int64_t start = clock_ns();
+    struct limits lim;
+
+    *en = (struct engine){ 0 };
+    if (!read_file(en, path, o, e) || !make_limits(&lim, o, en->model, e) || !devices_open(en, o, e))
+        goto fail;
+    en->places = find_places(en->gguf);
+    if (!place_find(&en->plan, en->graph, en->places, &lim, en->dev, en->n_devs, e))
+        goto fail;
+    if (!o->plan_only) {
+        if (!inst_load(&en->inst, en->plan, en->gguf, en->dev, progress, ctx, e))
+            goto fail;
+        en->kv = kv_pool_new(en->inst);
+    }
+    en->load_ns = clock_ns() - start;
+    return true;
+
+fail:
+    engine_close(en);
+    return false;
+}
+
+void engine_close(struct engine *en)
+{
+    kv_pool_free(en->kv);
+    inst_free(en->inst);
+    plan_free(en->plan);
+    free(en->places);
+    for (int i = 0; i < en->n_devs; i++)
+        if (en->dev[i] != en->cpu)
+            dev_free(en->dev[i]);
+    free(en->dev);
+    dev_free(en->cpu);
+    graph_free(en->graph);
+    tok_free(en->tok);
+    model_free(en->model);
+    gguf_close(en->gguf);
+    *en = (struct engine){ 0 };
+}
