@@ -16,13 +16,15 @@ WERROR ?=
 B := build$(if $(filter-out release,$(MODE)),/$(MODE))
 ARCH := $(shell uname -m)
 
+CLANG := $(firstword $(foreach c,clang-14 clang,$(shell command -v $c)) clang-14)
+
 CC_release  = gcc
 OPT_release = -O2
-CC_asan     = clang-14
+CC_asan     = $(CLANG)
 OPT_asan    = -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-CC_tsan     = clang-14
+CC_tsan     = $(CLANG)
 OPT_tsan    = -O1 -fno-omit-frame-pointer -fsanitize=thread
-CC_fuzz     = clang-14
+CC_fuzz     = $(CLANG)
 OPT_fuzz    = -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
 ifndef CC_$(MODE)
@@ -64,6 +66,7 @@ TEST_SRC  := $(sort $(shell find tests -name 'test_*.c'))
 HELP_SRC  := $(sort $(shell find tests -name '*.c' ! -name 'test_*.c' ! -path 'tests/fuzz/*'))
 FUZZ_SRC  := $(wildcard tests/fuzz/fuzz_*.c)
 TOOL_SRC  := $(wildcard tools/*.c)
+PART_SRC  := $(wildcard tools/*/*.c)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$1)
 LIB   := $(B)/libsnug.a
@@ -95,7 +98,8 @@ $(TESTS): $(B)/%: $(B)/obj/%.o $(HELP) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 
-$(TOOLS): $(B)/tools/%: $(B)/obj/tools/%.o $(LIB)
+# A tool's parts, if it has any, are in a folder of its name.
+$(TOOLS): $(B)/tools/%: $(B)/obj/tools/%.o $(call obj,$(PART_SRC)) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -103,6 +107,7 @@ $(FUZZ): $(B)/%: $(B)/obj/tests/fuzz/%.o $(LIB)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(B)/obj/tests/%.o: CFLAGS += -Itests
+$(B)/obj/tools/%.o: CFLAGS += -Itools
 $(B)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(call isa,$<) -MMD -MP -c -o $@ $<
