@@ -31,6 +31,7 @@ struct model {
     float attn_scale;      // multiplies q.k
     float attn_softcap, logit_softcap; // 0: none
     enum rope_kind rope_kind;
+    bool qk_norm;          // each head of q and k is normed before its rope
     bool tied;             // no output matrix: the embedding is used
     const struct layer *layer; // [n_layers]
     struct arena mem;

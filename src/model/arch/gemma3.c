@@ -1,0 +1,87 @@
+// gemma3.c - Gemma 3, text (arXiv:2503.19786): a norm before and after each half of a block; five
+// layers that see a window, with a rope of their own, to each one that sees everything.
+
+#include <math.h>
+
+#include "model/model_int.h"
+
+/// The converters leave out what is the same in all sizes, and early ones some that is not: the 4b,
+/// 12b and 27b were trained with positions divided by 8 in the layers that see everything, and the
+/// 27b scales q by the width of a head as if all heads made up the embedding (ollama/ollama,
+/// model/models/gemma3/model_text.go).
+enum { LAYERS_1B = 26, LAYERS_4B = 34, LAYERS_12B = 48, LAYERS_27B = 62 };
+
+/// Which layers have a window: one flag a layer, or every n-th has none.
+static void read_windows(const struct model *m, struct layer *layer, struct keys *k)
+{
+    static const char pattern[] = "attention.sliding_window_pattern";
+    int window = (int)key_int_or(k, "attention.sliding_window", 0, 1 << 30, 0);
+    int flag[MAX_LAYERS] = { 0 };
+    if (key_is_array(k, pattern)) {
+        key_layers(k, pattern, 0, 1, flag, m->n_layers);
+    } else {
+        int64_t period = key_int_or(k, pattern, 1, 1 << 20, 6);
+        for (int il = 0; il < m->n_layers; il++)
+            flag[il] = (il + 1) % period != 0;
+    }
+    for (int il = 0; il < m->n_layers; il++)
+        layer[il].window = flag[il] ? window : 0;
+}
+
+static void read_rope(const struct model *m, struct layer *layer, struct keys *k)
+{
+    float all = key_float_or(k, "rope.global.freq_base", 1.5f, 1e12f, 1e6f);
+    float local = key_float_or(k, "rope.local.freq_base", 1.5f, 1e12f, 10000);
+    bool big = m->n_layers == LAYERS_4B || m->n_layers == LAYERS_12B || m->n_layers == LAYERS_27B;
+    all = key_float_or(k, "rope.freq_base", 1.5f, 1e12f, all);
+    local = key_float_or(k, "rope.freq_base_swa", 1.5f, 1e12f, local);
+    for (int il = 0; il < m->n_layers; il++) {
+        struct rope_freq *f = &layer[il].rope;
+        f->base = all;
+        if (big && !key_is(k, "rope.scaling.factor"))
+            f->linear = 8;
+        if (layer[il].window > 0)
+            *f = (struct rope_freq){ .rot = f->rot, .base = local, .linear = 1, .mscale = 1 };
+    }
+}
+
+static void read(struct model *m, struct layer *layer, struct keys *k)
+{
+    float scale =
+        (float)(m->n_layers == LAYERS_27B ? m->n_embd / layer[0].n_heads : layer[0].head_dim);
+    m->rope_kind = ROPE_NEOX;
+    m->qk_norm = true;
+    m->embd_scale = sqrtf((float)m->n_embd);
+    m->norm_eps = key_float_or(k, "attention.layer_norm_rms_epsilon", 0, 0.1f, 1e-6f);
+    m->attn_scale = key_float_or(k, "attention.scale", 1e-6f, 1e3f, 1 / sqrtf(scale));
+    if (m->n_layers != LAYERS_1B) // early files of the 1b have a cap that the model does not
+        m->logit_softcap = key_float_or(k, "final_logit_softcapping", 0, 1e6f, 0);
+    read_windows(m, layer, k);
+    read_rope(m, layer, k);
+}
+
+static struct tensor *block(struct gb *b, const struct model *m, int il, struct tensor *x)
+{
+    gb_part(b, PART_BLOCK, il);
+    struct tensor *h = blk_attn(b, m, il, blk_norm(b, m, il, x, "attn_norm"));
+    x = gb_add(b, x, blk_norm(b, m, il, h, "post_attention_norm"));
+    x = blk_outputs(b, m, il, x);
+    h = blk_ffn_glu(b, m, il, blk_norm(b, m, il, x, "ffn_norm"), ACT_GELU);
+    return gb_add(b, x, blk_norm(b, m, il, h, "post_ffw_norm"));
+}
+
+static void graph(struct gb *b, const struct model *m)
+{
+    struct tensor *x = blk_embed(b, m);
+    for (int il = 0; il < m->n_layers; il++)
+        x = block(b, m, il, x);
+    blk_head(b, m, x);
+}
+
+static const char *const unused[] = {
+    "v.*",  // the vision tower
+    "mm.*", // its projection to our embeddings
+    NULL,
+};
+
+const struct arch arch_gemma3 = { "gemma3", read, graph, unused };
