@@ -100,5 +100,5 @@ void fill_random(uint8_t *dst, enum dtype type, uint64_t cols, uint64_t n, struc
         }
         return;
     }
-    ASSERT(!"a format without scales");
+    ASSERT(false); // a format that is not in the table
 }

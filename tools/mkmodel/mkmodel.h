@@ -6,7 +6,8 @@
 #include "base/base.h"
 #include "gguf/gguf.h"
 
-// --- the file (write.c) ---------------------------------------------------------------------------
+// --- the file (write.c)
+// ---------------------------------------------------------------------------
 
 /// What a tensor's numbers are.
 enum fill {
@@ -53,7 +54,8 @@ void out_tensor(struct out *o, enum dtype type, enum fill fill, const uint64_t n
 MUST_CHECK bool out_write(struct out *o, const char *path, uint64_t seed, bool random,
                           struct err *e);
 
-// --- numbers (fill.c) -------------------------------------------------------------------------------
+// --- numbers (fill.c)
+// -------------------------------------------------------------------------------
 
 struct rng {
     uint64_t s;
@@ -67,7 +69,8 @@ void fill_numbers(uint8_t *dst, enum dtype type, enum fill fill, uint64_t cols, 
 /// The same for matrices of quantized types, without rounding any number.
 void fill_random(uint8_t *dst, enum dtype type, uint64_t cols, uint64_t n, struct rng *r);
 
-// --- vocabularies (vocab.c) -------------------------------------------------------------------------
+// --- vocabularies (vocab.c)
+// -------------------------------------------------------------------------
 
 enum tok_kind { TOK_NONE, TOK_BPE, TOK_SPM };
 
@@ -80,7 +83,8 @@ struct special {
 int vocab_write(struct out *o, enum tok_kind kind, int n, const struct special *special,
                 int n_special);
 
-// --- what to make -----------------------------------------------------------------------------------
+// --- what to make
+// -----------------------------------------------------------------------------------
 
 struct params {
     const char *arch;
@@ -99,6 +103,6 @@ const char *arch_name(int i); // NULL at the end
 /// first ones, if not 0.
 MUST_CHECK bool zoo_write(struct out *o, const char *path, int layers, struct err *e);
 
-extern const char chat_template_chatml[], chat_template_gemma[];
+extern const char chat_template_chatml[], chat_template_gemma[], chat_template_phi3[];
 
 #endif

@@ -18,6 +18,11 @@ const char chat_template_gemma[] =
     "'<end_of_turn>\\n' }}{% endfor %}{% if add_generation_prompt %}"
     "{{ '<start_of_turn>model\\n' }}{% endif %}";
 
+const char chat_template_phi3[] =
+    "{{ bos_token }}{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + "
+    "message['content'] + '<|end|>\\n' }}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|assistant|>\\n' }}{% endif %}";
+
 /// Merges in order of rank. Each part is a byte or the result of a merge above.
 // clang-format off
 static const char *const merges[][2] = {
@@ -109,7 +114,8 @@ static void add(struct vocab *v, const char *text, int type, float score)
 
 static void add_bytes(struct vocab *v)
 {
-    // In the order of their letters, as real files have them: first those that stand for themselves.
+    // In the order of their letters, as real files have them: first those that stand for
+    // themselves.
     for (int pass = 0; pass < 2; pass++) {
         for (unsigned b = 0; b < 256; b++) {
             char text[64] = "";
@@ -124,7 +130,8 @@ static void add_bytes(struct vocab *v)
     }
 }
 
-/// Results of merges; for SentencePiece with their rank as score, and the single letters after them.
+/// Results of merges; for SentencePiece with their rank as score, and the single letters after
+/// them.
 static void add_pieces(struct vocab *v)
 {
     char whole[16], text[64];

@@ -145,7 +145,8 @@ static uint64_t name_seed(const char *name, uint64_t seed)
 
 static void write_tensor(const struct out_tensor *t, FILE *f, uint64_t seed, bool random)
 {
-    const uint64_t cols = t->ne[0], n_rows = rows(t), row_bytes = dtype_row_bytes(t->type, (int64_t)cols);
+    const uint64_t cols = t->ne[0], n_rows = rows(t),
+                   row_bytes = dtype_row_bytes(t->type, (int64_t)cols);
     const uint64_t step = n_rows * cols <= 1 << 20 ? n_rows : 1 + (1 << 20) / cols;
     const bool blocks = random && t->fill == FILL_MATRIX && dtype_info(t->type)->quantized;
     struct rng r = { name_seed(t->name, seed) };
