@@ -360,6 +360,51 @@ static void g25_split_keys_of_other_types_are_refused(void **state)
     }
 }
 
+static void g25_split_keys_of_other_types_in_any_part_are_refused(void **state)
+{
+    (void)state;
+    for (int odd = 0; odd < PARTS; odd++) {
+        for (int kind = 0; kind < 3; kind++) {
+            static const char *const names[] = { "split.no", "split.count", "split.tensors.count" };
+            struct split s;
+            if (kind == 2 && odd != 0)
+                continue; // what the first file says counts
+            split_make(&s, odd);
+            for (int k = 0; k < 3; k++) {
+                if (k == kind)
+                    gm_f64(&s.part[odd], names[k], 3);
+                else
+                    gm_u64(&s.part[odd], names[k],
+                           k == 0   ? (uint64_t)odd
+                           : k == 1 ? PARTS
+                                    : 2 * PARTS);
+            }
+            split_write(&s);
+            split_refused(s.first, ERR_FORMAT, names[kind]);
+            split_refused(s.first, ERR_FORMAT, "not a whole number");
+            split_done(&s);
+        }
+    }
+}
+
+static void g25_too_many_tensors_in_all_files_are_unsupported(void **state)
+{
+    (void)state;
+    struct split s;
+
+    split_make(&s, -1);
+    for (int i = 0; i < PARTS; i++) {
+        for (int t = 0; t < 22000; t++) {
+            char name[32];
+            snprintf(name, sizeof(name), "blk.%d.%d", i, t);
+            gm_tensor_data(&s.part[i], name, DTYPE_F32, 1, DIMS(8), NULL, 32);
+        }
+    }
+    split_write(&s);
+    split_refused(s.first, ERR_UNSUPPORTED, "66006 tensors in all files, more than 65536");
+    split_done(&s);
+}
+
 static void g25_the_same_tensor_in_two_parts_is_refused(void **state)
 {
     (void)state;
@@ -393,6 +438,23 @@ static void g25_a_part_of_another_architecture_is_refused(void **state)
     split_refused(s.first, ERR_FORMAT, "00003-of-00003.gguf: byte ");
     split_refused(s.first, ERR_FORMAT, "general.architecture");
     split_done(&s);
+    for (int odd = 0; odd < 3; odd++) { // a number here, a number there, only here
+        split_make(&s, -1);
+        gm_done(&s.part[0]);
+        gm_init(&s.part[0]);
+        split_keys(&s.part[0], 0, PARTS, 2 * PARTS);
+        if (odd == 0)
+            gm_str(&s.part[0], "general.architecture", "llama");
+        else if (odd == 1)
+            gm_u32(&s.part[0], "general.architecture", 1);
+        if (odd == 0)
+            gm_u32(&s.part[1], "general.architecture", 1);
+        else
+            gm_str(&s.part[1], "general.architecture", "llama");
+        split_write(&s);
+        split_refused(s.first, ERR_FORMAT, "general.architecture\": not that of the first file");
+        split_done(&s);
+    }
 }
 
 static void g25_a_bad_part_is_refused_with_its_own_name(void **state)
@@ -446,6 +508,9 @@ static void g25_names_and_counts_belong_together(void **state)
     open_named("m-00000-of-00003.gguf", 0, 3, false, "split.count");
     open_named("m-00001-of-00003.gguf", 0, 0, false, "its name says 3");
     open_named("-00001-of-00003.gguf", 0, -1, false, "its name says 3");
+    open_named("m-00001_of_00003.gguf", 0, -1, true, NULL);
+    open_named("m-0001-of-00003.gguf", 0, -1, true, NULL);
+    open_named("m-0000x-of-00003.gguf", 0, -1, true, NULL);
     open_named("00001-of-00003.gguf", 0, -1, true, NULL); // not such a name
 }
 
@@ -479,6 +544,11 @@ static void g25_a_split_file_in_memory_is_unsupported(void **state)
     split_keys(&m, 0, 2, 4);
     assert_false(gm_open(&g, &m, &e));
     assert_int_equal(e.code, ERR_UNSUPPORTED);
+    gm_done(&m);
+    gm_small(&m);
+    gm_f32(&m, "split.count", 2);
+    assert_false(gm_open(&g, &m, &e));
+    assert_int_equal(e.code, ERR_FORMAT);
     gm_done(&m);
 }
 
@@ -694,6 +764,8 @@ int main(void)
         cmocka_unit_test(g25_parts_that_disagree_are_refused),
         cmocka_unit_test(g25_parts_without_split_keys_are_refused),
         cmocka_unit_test(g25_split_keys_of_other_types_are_refused),
+        cmocka_unit_test(g25_split_keys_of_other_types_in_any_part_are_refused),
+        cmocka_unit_test(g25_too_many_tensors_in_all_files_are_unsupported),
         cmocka_unit_test(g25_the_same_tensor_in_two_parts_is_refused),
         cmocka_unit_test(g25_a_part_of_another_architecture_is_refused),
         cmocka_unit_test(g25_a_bad_part_is_refused_with_its_own_name),

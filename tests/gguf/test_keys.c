@@ -127,6 +127,33 @@ static void bools_and_texts_are_only_themselves(void **state)
     gm_done(&m);
 }
 
+static void keys_that_are_not_there_are_of_no_type(void **state)
+{
+    (void)state;
+    struct gguf_make m;
+    struct gguf_arr a;
+    struct str s;
+    uint64_t n;
+    uint32_t u;
+    int64_t i;
+    float f;
+    bool b;
+
+    all_types(&m);
+    struct opened o = opens(&m);
+    assert_int_equal(gguf_find_key(o.g, ""), -1);
+    assert_false(gguf_get_u32(o.g, "u", &u));
+    assert_false(gguf_get_i64(o.g, "u", &i));
+    assert_false(gguf_get_f32(o.g, "u", &f));
+    assert_false(gguf_get_bool(o.g, "u", &b));
+    assert_false(gguf_get_str(o.g, "u", &s));
+    assert_false(gguf_get_arr(o.g, "u", &a));
+    assert_null(gguf_arr_strs(o.g, "u", &n));
+    assert_null(gguf_arr_str(o.g, "u", 0).p);
+    done(&o);
+    gm_done(&m);
+}
+
 static void elements_are_numbers_where_they_fit(void **state)
 {
     (void)state;
@@ -348,6 +375,7 @@ int main(void)
         cmocka_unit_test(integers_of_any_type_fit_or_are_refused),
         cmocka_unit_test(floats_come_from_any_number),
         cmocka_unit_test(bools_and_texts_are_only_themselves),
+        cmocka_unit_test(keys_that_are_not_there_are_of_no_type),
         cmocka_unit_test(elements_are_numbers_where_they_fit),
         cmocka_unit_test(elements_end_with_the_array),
         cmocka_unit_test(m05_an_array_is_never_read_as_another_type),
