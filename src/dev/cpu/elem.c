@@ -19,8 +19,7 @@ static bool elem_accepts(const struct node *n, const struct dims *max, bool exac
     return node_is_f32(n);
 }
 
-// --- GLU
-// --------------------------------------------------------------------------------------------
+// --- GLU -----------------------------------------------------------------------------------------
 
 static void glu_run(const struct run_args *a, struct team *t)
 {
@@ -58,8 +57,7 @@ const struct kernel cpu_glu = {
     .run = glu_run,
 };
 
-// --- ADD, SCALE, SOFTCAP
-// ----------------------------------------------------------------------------
+// --- ADD, SCALE, SOFTCAP -------------------------------------------------------------------------
 
 /// Rows of a span lie one behind the other, so a span is one stretch of numbers.
 static int64_t span_numbers(const struct share *s, struct share_span at, int64_t *first)
@@ -131,8 +129,7 @@ const struct kernel cpu_softcap = {
     .run = softcap_run,
 };
 
-// --- ROWS
-// -------------------------------------------------------------------------------------------
+// --- ROWS ----------------------------------------------------------------------------------------
 
 static void rows_run(const struct run_args *a, struct team *t)
 {
@@ -157,8 +154,7 @@ const struct kernel cpu_rows = {
     .run = rows_run,
 };
 
-// --- to A8
-// ------------------------------------------------------------------------------------------
+// --- to A8 ---------------------------------------------------------------------------------------
 
 /// Its node is the one that takes the rows: they are the node's first source.
 static void a8_run(const struct run_args *a, struct team *t)

@@ -26,11 +26,19 @@ void vec_fns_init(struct vec_fns *f, unsigned features)
 }
 
 const struct cpu_kernel cpu_vec_kernels[] = {
-    { &cpu_rope_table, 0 }, { &cpu_rmsnorm, 0 }, { &cpu_layernorm, 0 }, { &cpu_rope, 0 },
+    { &cpu_rope_table, 0 },
+    { &cpu_rmsnorm, 0 },
+    { &cpu_layernorm, 0 },
+    { &cpu_rope, 0 },
     { &cpu_kv_store, 0 },
-
-    { &cpu_ref_attn, 0 },   { &cpu_glu, 0 },     { &cpu_add, 0 },       { &cpu_scale, 0 },
-    { &cpu_softcap, 0 },    { &cpu_rows, 0 },    { NULL, 0 },
+    { &cpu_attn, CPU_AVX2 },
+    { &cpu_ref_attn, 0 },
+    { &cpu_glu, 0 },
+    { &cpu_add, 0 },
+    { &cpu_scale, 0 },
+    { &cpu_softcap, 0 },
+    { &cpu_rows, 0 },
+    { NULL, 0 },
 };
 
 bool node_is_f32(const struct node *n)

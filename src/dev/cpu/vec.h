@@ -17,18 +17,40 @@ struct a8_part {
 /// The part that begins at number `i`, a multiple of 32, of a row of n.
 struct a8_part a8_part_at(void *row, int64_t n, int64_t i);
 
-/// Score tiles and outputs of attention are worked on in blocks of this many rows (token x head).
+// Attention works on tiles of 64 keys and, at a time, on up to this many rows (token x head):
 enum { ATTN_ROWS = 6 };
 
-/// Softmax of a block of rows over one tile of 64 keys.
+/// c[r][j] = fma(a[r][i], b[i][j], c[r][j]) for i = 0 .. k-1 in order. c starts as 0, or, with
+/// `start`, as c[r][j] * start[r]. c and b are read and written in whole vectors of 16.
+struct attn_mul {
+    float *c;
+    const float *a, *start;
+    const void *b; // F32, or F16 with b_half
+    int64_t c_row, a_row, b_row;
+    int rows;    // at most ATTN_ROWS
+    int k, cols; // cols: a multiple of 16
+    bool b_half;
+};
+
+/// Softmax over one tile.
 struct attn_tile {
-    float *s; // [rows][64] in: sums q.k; out: weights p, 0 where not valid
-    int rows;
+    float *s;         // [rows][64] in: sums q.k; out: weights p of the valid keys
+    int rows;         // at most ATTN_ROWS
     const int *lo;    // [rows] valid keys are lo <= j < hi; a row without any is left alone
     const int *hi;    // [rows]
     float scale, cap; // cap 0: none
     float *m, *l;     // [rows] running maximum and sum of the lane
     float *f;         // [rows] out: what the row's o is to be multiplied with
+};
+
+/// The lanes of one row become its result.
+struct attn_combine {
+    float *out;
+    int64_t dim;
+    int n; // lanes that saw a key, at most 4
+    float m[4], l[4];
+    const float *o[4];
+    const float *sink; // NULL: none
 };
 
 /// Buffers of one call may be the same (y and x) but do not overlap otherwise. No alignment is
@@ -50,18 +72,16 @@ struct vec_fns {
     // Attention in blocks; NULL in plain C, where ref/attn.c does it whole.
 
     void (*from_f16)(float *dst, const uint16_t *x, int64_t n);
-    /// c[r][j] = fma(a[r][i], b[i][j], c[r][j]) for i = 0..k-1 in order; rows <= ATTN_ROWS, cols a
-    /// multiple of
-    /// 16. With `zero` c starts from 0.
-    void (*attn_mul)(float *c, int64_t c_row, const float *a, int64_t a_row, const float *b,
-                     int64_t b_row, int rows, int k, int cols, bool zero);
+    /// q * scale[i * step]: step 1, or 0 for one scale.
+    void (*from_q8)(float *dst, const int8_t *q, const float *scale, int64_t step, int64_t n);
+    void (*attn_mul)(const struct attn_mul *x);
     void (*attn_softmax)(const struct attn_tile *t);
+    void (*attn_combine)(const struct attn_combine *x);
 };
 void vec_fns_init(struct vec_fns *f, unsigned features);
 void vec_fns_init_x86(struct vec_fns *f, unsigned features); // x86/vec_x86.c
 
-// --- sharing out
-// ------------------------------------------------------------------------------------
+// --- sharing out ---------------------------------------------------------------------------------
 
 /// Rows in groups that are worth an index: several short rows together, or parts of a long one.
 struct share {
@@ -80,20 +100,19 @@ struct share_span {
 };
 struct share_span share_at(const struct share *s, int64_t index);
 
-// --- kernels
-// ----------------------------------------------------------------------------------------
+// --- kernels -------------------------------------------------------------------------------------
 
 bool node_is_f32(
     const struct node *n); // every source and destination that is not a state or an input
 
 extern const struct kernel cpu_rmsnorm, cpu_layernorm;               // norm.c
 extern const struct kernel cpu_rope_table, cpu_rope;                 // rope.c
+extern const struct kernel cpu_attn;                                 // attn.c
 extern const struct kernel cpu_kv_store;                             // kv.c
 extern const struct kernel cpu_glu, cpu_add, cpu_scale, cpu_softcap; // elem.c
 extern const struct kernel cpu_rows;
 
-// --- definitions, ref/
-// ------------------------------------------------------------------------------
+// --- definitions, ref/ ---------------------------------------------------------------------------
 
 void ref_a8(struct a8_part dst, const float *x, int64_t n);
 void ref_rmsnorm(float *y, const float *x, const float *w, int64_t n, float eps);

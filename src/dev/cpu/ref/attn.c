@@ -1,7 +1,6 @@
 // attn.c - definition of ATTN (docs/numerics.md, "Attention"): softmax(q k) v as a stream over
 // tiles of 64 keys (arXiv:1805.02867, arXiv:2205.14135), for one query head at a time.
 
-#define VMATH_LANES 1
 #include "dev/cpu/cpu_int.h"
 #include "dev/cpu/kv.h"
 #include "dev/cpu/vmath.h"
@@ -105,8 +104,7 @@ static void attend(float *out, float *lane_o, const struct kv_view *kv, const st
         out[d] /= sum;
 }
 
-// --- the kernel: a thread works on one token, all heads
-// ---------------------------------------------
+// --- the kernel: a thread works on one token, all heads ------------------------------------------
 
 static uint64_t thread_bytes(const struct node *n)
 {

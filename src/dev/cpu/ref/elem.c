@@ -1,6 +1,5 @@
 // elem.c - definition of GLU, ADD, SCALE, SOFTCAP, and of the conversions to A8 and to f16.
 
-#define VMATH_LANES 1
 #include "dev/cpu/vec.h"
 #include "dev/cpu/vmath.h"
 

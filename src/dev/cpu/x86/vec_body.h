@@ -1,0 +1,403 @@
+// vec_body.h - the inner functions of vec.h for vectors of VF_LANES floats: one text for AVX2
+// and AVX-512. Included once by each of vec_avx2.c and vec_avx512.c, which define FN(name).
+// Definitions: ref/.
+
+#ifdef FN
+
+#include "dev/cpu/vec.h"
+#include "dev/cpu/vmath.h"
+#include "dev/cpu/x86/vec_x86.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { L = VF_LANES, CHAINS = 16, CV = CHAINS / L }; // vectors of the 16 chains
+
+/// A vector of a row of which `left` numbers are left; lanes behind the end are 0 and not written.
+static inline vf vf_get(const float *p, int64_t left)
+{
+    return left >= L ? vf_load(p) : vf_load_n(p, left);
+}
+static inline void vf_put(float *p, vf v, int64_t left)
+{
+    if (left >= L)
+        vf_store(p, v);
+    else
+        vf_store_n(p, v, left);
+}
+
+static inline float chain_sum(const vf chain[CV])
+{
+    float c[CHAINS], sum;
+
+    for (int k = 0; k < CV; k++)
+        vf_store(c + k * L, chain[k]);
+    sum = c[0];
+    for (int k = 1; k < CHAINS; k++)
+        sum += c[k];
+    return sum;
+}
+
+// --- norms ---------------------------------------------------------------------------------------
+
+/// Lanes behind the end are 0 and add nothing: a chain is never -0.
+static void FN(rmsnorm)(float *y, const float *x, const float *w, int64_t n, float eps)
+{
+    vf chain[CV];
+
+    for (int k = 0; k < CV; k++)
+        chain[k] = vf_set(0);
+    for (int64_t i = 0; i < n; i += CHAINS)
+        for (int k = 0; k < CV; k++) {
+            const vf v = vf_get(x + i + k * L, n - i - k * L);
+            chain[k] = vf_fma(v, v, chain[k]);
+        }
+    const vf r = vf_set(1.0f / sqrtf(chain_sum(chain) / (float)n + eps));
+    for (int64_t i = 0; i < n; i += L)
+        vf_put(y + i, vf_mul(vf_mul(vf_get(x + i, n - i), r), vf_get(w + i, n - i)), n - i);
+}
+
+static void FN(layernorm)(float *y, const float *x, const float *w, const float *bias, int64_t n,
+                          float eps)
+{
+    vf total[CV], square[CV];
+
+    for (int k = 0; k < CV; k++)
+        total[k] = square[k] = vf_set(0);
+    for (int64_t i = 0; i < n; i += CHAINS)
+        for (int k = 0; k < CV; k++)
+            total[k] = vf_add(total[k], vf_get(x + i + k * L, n - i - k * L));
+    const vf mean = vf_set(chain_sum(total) / (float)n);
+    for (int64_t i = 0; i < n; i += CHAINS)
+        for (int k = 0; k < CV; k++) {
+            const int64_t left = n - i - k * L;
+            const vf v = vf_between(vf_sub(vf_get(x + i + k * L, left), mean), vf_set(0), 0, left);
+            square[k] = vf_fma(v, v, square[k]);
+        }
+    const vf r = vf_set(1.0f / sqrtf(chain_sum(square) / (float)n + eps));
+    for (int64_t i = 0; i < n; i += L) {
+        const int64_t left = n - i;
+        vf v = vf_mul(vf_mul(vf_sub(vf_get(x + i, left), mean), r), vf_get(w + i, left));
+        if (bias != NULL)
+            v = vf_add(v, vf_get(bias + i, left));
+        vf_put(y + i, v, left);
+    }
+}
+
+// --- number by number ----------------------------------------------------------------------------
+
+static void FN(glu)(float *y, const float *gate, const float *up, int64_t n, enum act act)
+{
+    if (act == ACT_SILU)
+        for (int64_t i = 0; i < n; i += L)
+            vf_put(y + i, vf_mul(vm_silu(vf_get(gate + i, n - i)), vf_get(up + i, n - i)), n - i);
+    else
+        for (int64_t i = 0; i < n; i += L)
+            vf_put(y + i, vf_mul(vm_gelu(vf_get(gate + i, n - i)), vf_get(up + i, n - i)), n - i);
+}
+
+static void FN(add)(float *y, const float *a, const float *b, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += L)
+        vf_put(y + i, vf_add(vf_get(a + i, n - i), vf_get(b + i, n - i)), n - i);
+}
+
+static void FN(scale)(float *y, const float *x, int64_t n, float s)
+{
+    for (int64_t i = 0; i < n; i += L)
+        vf_put(y + i, vf_mul(vf_get(x + i, n - i), vf_set(s)), n - i);
+}
+
+static void FN(softcap)(float *y, const float *x, int64_t n, float cap)
+{
+    const vf c = vf_set(cap);
+
+    for (int64_t i = 0; i < n; i += L)
+        vf_put(y + i, vf_mul(c, vm_tanh(vf_div(vf_get(x + i, n - i), c))), n - i);
+}
+
+// --- rope ----------------------------------------------------------------------------------------
+
+static inline void rotate(vf *y0, vf *y1, vf x0, vf x1, vf c, vf s)
+{
+    *y0 = vf_fma(x0, c, vf_sub(vf_set(-0.0f), vf_mul(x1, s)));
+    *y1 = vf_fma(x0, s, vf_mul(x1, c));
+}
+
+static void FN(rope)(float *y, const float *x, const float *table, int rot, enum rope_kind kind)
+{
+    const int half = rot / 2, whole = half / L * L;
+
+    for (int i = 0; i < whole; i += L) {
+        const vf t0 = vf_load(table + 2 * i), t1 = vf_load(table + 2 * i + L);
+        const vf c = vf_even(t0, t1), s = vf_odd(t0, t1);
+        vf y0, y1;
+        if (kind == ROPE_NEOX) {
+            rotate(&y0, &y1, vf_load(x + i), vf_load(x + i + half), c, s);
+            vf_store(y + i, y0);
+            vf_store(y + i + half, y1);
+        } else {
+            const vf a = vf_load(x + 2 * i), b = vf_load(x + 2 * i + L);
+            rotate(&y0, &y1, vf_even(a, b), vf_odd(a, b), c, s);
+            vf_store(y + 2 * i, vf_zip_lo(y0, y1));
+            vf_store(y + 2 * i + L, vf_zip_hi(y0, y1));
+        }
+    }
+    for (int i = whole; i < half; i++) {
+        const int i0 = kind == ROPE_NORM ? 2 * i : i;
+        const int i1 = kind == ROPE_NORM ? 2 * i + 1 : i + half;
+        const float c = table[2 * i], s = table[2 * i + 1], x0 = x[i0], x1 = x[i1];
+        y[i0] = fmaf(x0, c, -(x1 * s));
+        y[i1] = fmaf(x0, s, x1 * c);
+    }
+}
+
+// --- formats -------------------------------------------------------------------------------------
+
+static void FN(to_f16)(uint16_t *dst, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += L) {
+        uint16_t h[L];
+        if (n - i >= L) {
+            vf_store_f16(dst + i, vf_load(x + i));
+            continue;
+        }
+        vf_store_f16(h, vf_load_n(x + i, n - i));
+        memcpy(dst + i, h, (size_t)(n - i) * sizeof *h);
+    }
+}
+
+static void FN(from_f16)(float *dst, const uint16_t *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += L) {
+        uint16_t h[L] = { 0 };
+        if (n - i >= L) {
+            vf_store(dst + i, vf_load_f16(x + i));
+            continue;
+        }
+        memcpy(h, x + i, (size_t)(n - i) * sizeof *h);
+        vf_store_n(dst + i, vf_load_f16(h), n - i);
+    }
+}
+
+static void FN(from_q8)(float *dst, const int8_t *q, const float *scale, int64_t step, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += L) {
+        int8_t end[L] = { 0 };
+        if (n - i < L)
+            memcpy(end, q + i, (size_t)(n - i));
+        const vf s = step == 0 ? vf_set(*scale) : vf_get(scale + i, n - i);
+        vf_put(dst + i, vf_mul(vf_load_i8(n - i < L ? end : q + i), s), n - i);
+    }
+}
+
+static void FN(a8)(struct a8_part dst, const float *x, int64_t n)
+{
+    for (int64_t g = 0; g < n / 32; g++, x += 32) {
+        vf top = vf_set(0); // NaN counts as 0
+        for (int i = 0; i < 32; i += L)
+            top = vf_max(vf_abs(vf_load(x + i)), top);
+        const float d = vf_top(top) / 127, by = d != 0 ? 1.0f / d : 0.0f;
+        dst.sum[2 * g] = vf_to_i8x16(dst.q + 32 * g, x, by);
+        dst.sum[2 * g + 1] = vf_to_i8x16(dst.q + 32 * g + 16, x + 16, by);
+        dst.d[g] = d;
+        dst.s[g] = d * (float)(dst.sum[2 * g] + dst.sum[2 * g + 1]);
+    }
+}
+
+// --- attention -----------------------------------------------------------------------------------
+
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
+enum {
+    MUL_V = L == 16 ? 4 : 2
+}; // vectors that a row has in registers: rows * MUL_V sums, MUL_V of b, one of a
+
+static inline __attribute__((always_inline)) vf load_b(const void *b, int64_t i, bool half)
+{
+    return half ? vf_load_f16((const uint16_t *)b + i) : vf_load((const float *)b + i);
+}
+
+/// rows x nv vectors; all of `rows`, `nv`, `half` are constants where this is expanded.
+static inline __attribute__((always_inline)) void mul_block(const struct attn_mul *x, int64_t col,
+                                                            int rows, int nv, bool half)
+{
+    vf sum[ATTN_ROWS][MUL_V];
+
+    UNROLL
+    for (int r = 0; r < rows; r++)
+        UNROLL
+    for (int v = 0; v < nv; v++)
+        sum[r][v] = x->start == NULL
+                        ? vf_set(0)
+                        : vf_mul(vf_load(x->c + r * x->c_row + col + v * L), vf_set(x->start[r]));
+    for (int64_t i = 0; i < x->k; i++) {
+        vf b[MUL_V];
+        UNROLL
+        for (int v = 0; v < nv; v++)
+            b[v] = load_b(x->b, i * x->b_row + col + v * L, half);
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            const vf a = vf_set(x->a[r * x->a_row + i]);
+            UNROLL
+            for (int v = 0; v < nv; v++)
+                sum[r][v] = vf_fma(a, b[v], sum[r][v]);
+        }
+    }
+    UNROLL
+    for (int r = 0; r < rows; r++)
+        UNROLL
+    for (int v = 0; v < nv; v++)
+        vf_store(x->c + r * x->c_row + col + v * L, sum[r][v]);
+}
+
+static inline __attribute__((always_inline)) void mul_rows(const struct attn_mul *x, int rows,
+                                                           bool half)
+{
+    int64_t col = 0;
+
+    for (; col + MUL_V * L <= x->cols; col += MUL_V * L)
+        mul_block(x, col, rows, MUL_V, half);
+    for (; col < x->cols; col += L)
+        mul_block(x, col, rows, 1, half);
+}
+
+static inline __attribute__((always_inline)) void mul_any(const struct attn_mul *x, bool half)
+{
+    switch (x->rows) {
+    case 1:
+        mul_rows(x, 1, half);
+        break;
+    case 2:
+        mul_rows(x, 2, half);
+        break;
+    case 3:
+        mul_rows(x, 3, half);
+        break;
+    case 4:
+        mul_rows(x, 4, half);
+        break;
+    case 5:
+        mul_rows(x, 5, half);
+        break;
+    default:
+        mul_rows(x, ATTN_ROWS, half);
+        break;
+    }
+}
+
+static void FN(attn_mul)(const struct attn_mul *x)
+{
+    if (x->b_half)
+        mul_any(x, true);
+    else
+        mul_any(x, false);
+}
+
+/// Scaled scores; what is not valid is -inf. Returns the largest.
+static inline float scores(float *s, const struct attn_tile *t, int lo, int hi)
+{
+    const vf none = vf_set(-INFINITY), cap = vf_set(t->cap);
+    vf top = none;
+
+    for (int j = lo / L * L; j < hi; j += L) {
+        vf v = vf_mul(vf_load(s + j), vf_set(t->scale));
+        if (t->cap != 0)
+            v = vf_mul(cap, vm_tanh(vf_div(v, cap)));
+        v = vf_between(v, none, lo - j, hi - j);
+        top = vf_max(v, top);
+        vf_store(s + j, v);
+    }
+    return vf_top(top);
+}
+
+/// exp(s - top) of the valid keys, 0 for the others; returns their sum, by chains.
+static inline float weights(float *s, float top, int lo, int hi)
+{
+    const vf zero = vf_set(0), by = vf_set(top);
+    vf chain[CV];
+
+    for (int k = 0; k < CV; k++)
+        chain[k] = zero;
+    for (int j = lo / CHAINS * CHAINS; j < hi; j += CHAINS)
+        for (int k = 0; k < CV; k++) {
+            const int at = j + k * L;
+            if (at + L <= lo || at >= hi)
+                continue;
+            const vf p = vf_between(vm_exp(vf_sub(vf_load(s + at), by)), zero, lo - at, hi - at);
+            chain[k] = vf_add(chain[k], p);
+            vf_store(s + at, p);
+        }
+    return chain_sum(chain);
+}
+
+static void FN(attn_softmax)(const struct attn_tile *t)
+{
+    float top[CHAINS] = { 0 }, from[CHAINS] = { 0 }, f[CHAINS];
+
+    for (int r = 0; r < t->rows; r++) {
+        const float s =
+            t->lo[r] < t->hi[r] ? scores(t->s + r * 64, t, t->lo[r], t->hi[r]) : -INFINITY;
+        from[r] = t->m[r];
+        top[r] = s > t->m[r] ? s : t->m[r];
+    }
+    for (int i = 0; i < CHAINS; i += L) {
+        const vf m = vf_load(from + i), u = vf_load(top + i);
+        vf_store(f + i, vm_exp(vf_sub(m, u)));
+    }
+    for (int r = 0; r < t->rows; r++) {
+        t->f[r] = top[r] == from[r] ? 1.0f : from[r] == -INFINITY ? 0.0f : f[r];
+        if (t->lo[r] >= t->hi[r])
+            continue;
+        t->l[r] = t->l[r] * t->f[r] + weights(t->s + r * 64, top[r], t->lo[r], t->hi[r]);
+        t->m[r] = top[r];
+    }
+}
+
+static void FN(attn_combine)(const struct attn_combine *x)
+{
+    float m[CHAINS], e[CHAINS], top = x->sink != NULL ? *x->sink : -INFINITY, sum = 0;
+
+    for (int i = 0; i < CHAINS; i++)
+        m[i] = i < x->n ? x->m[i] : 0;
+    for (int i = 0; i < x->n; i++)
+        top = m[i] > top ? m[i] : top;
+    m[x->n] = x->sink != NULL ? *x->sink : 0;
+    for (int i = 0; i < CHAINS; i += L)
+        vf_store(e + i, vm_exp(vf_sub(vf_load(m + i), vf_set(top))));
+
+    for (int i = 0; i < x->n; i++)
+        sum = fmaf(x->l[i], e[i], sum);
+    if (x->sink != NULL)
+        sum += e[x->n];
+    for (int64_t d = 0; d < x->dim; d += L) {
+        vf o = vf_set(0);
+        for (int i = 0; i < x->n; i++)
+            o = vf_fma(vf_get(x->o[i] + d, x->dim - d), vf_set(e[i]), o);
+        vf_put(x->out + d, vf_div(o, vf_set(sum)), x->dim - d);
+    }
+}
+
+void FN(vec_fns)(struct vec_fns *f)
+{
+    f->a8 = FN(a8);
+    f->rmsnorm = FN(rmsnorm);
+    f->layernorm = FN(layernorm);
+    f->glu = FN(glu);
+    f->add = FN(add);
+    f->scale = FN(scale);
+    f->softcap = FN(softcap);
+    f->rope = FN(rope);
+    f->to_f16 = FN(to_f16);
+    f->from_f16 = FN(from_f16);
+    f->from_q8 = FN(from_q8);
+    f->attn_mul = FN(attn_mul);
+    f->attn_softmax = FN(attn_softmax);
+    f->attn_combine = FN(attn_combine);
+}
+
+#endif
