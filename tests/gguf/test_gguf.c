@@ -304,10 +304,10 @@ static void g25_parts_that_disagree_are_refused(void **state)
         int no, count, total;
         const char *text;
     } cases[] = {
-        { 0, 0, 2, 6, "split.count" },     // fewer than its name says
-        { 0, 0, 65535, 6, "split.count" }, // no such files
-        { 0, 5, 1, 6, "split.no" },        // beyond its count
-        { 0, 3, 3, 6, "split.no" },
+        { 0, 0, 2, 6, "split.count" },                     // fewer than its name says
+        { 0, 0, 65535, 6, "split.count" },                 // no such files
+        { 0, 5, 1, 6, "split.no\": 5, split.count is 1" }, // beyond its count
+        { 0, 3, 3, 6, "split.no\": 3, split.count is 3" },
         { 0, 0, 3, 5, "split.tensors.count" },
         { 0, 0, 3, -1, "split.tensors.count" },
         { 1, 2, 3, 6, "split.no" },

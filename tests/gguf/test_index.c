@@ -61,6 +61,55 @@ static void says_which_name_is_there_twice(void **state)
     index_done(&ix);
 }
 
+struct hashed {
+    uint64_t hash;
+    uint32_t i;
+};
+
+static int by_hash(const void *a, const void *b)
+{
+    const struct hashed *x = a, *y = b;
+
+    return x->hash < y->hash ? -1 : x->hash > y->hash;
+}
+
+static struct str numbered(char out[16], uint32_t i)
+{
+    snprintf(out, 16, "name %08x", (unsigned)i);
+    return str_of(out);
+}
+
+/// Two names that fall into the same slot of a table of two with the same 32 bits beside them;
+/// among 400000 there are about nine such pairs.
+static void names_of_equal_hash_are_told_apart(void **state)
+{
+    (void)state;
+    enum { TRIED = 400000 };
+    struct hashed *all = xmalloc(TRIED * sizeof(*all));
+    char one[16], two[16];
+    int n_pairs = 0, twice;
+
+    for (uint32_t i = 0; i < TRIED; i++) {
+        struct str s = numbered(one, i);
+        uint64_t hash = hash_bytes(s.p, s.n, 1);
+        all[i] = (struct hashed){ (hash >> 32) << 1 | (hash & 1), i };
+    }
+    qsort(all, TRIED, sizeof(*all), by_hash);
+    for (int k = 1; k < TRIED; k++) {
+        struct index ix;
+        struct str name = numbered(one, all[k - 1].i);
+        if (all[k].hash != all[k - 1].hash)
+            continue;
+        n_pairs++;
+        assert_true(index_make(&ix, &name, 1, 1, &twice));
+        assert_int_equal(index_find(&ix, name), 0);
+        assert_int_equal(index_find(&ix, numbered(two, all[k].i)), -1);
+        index_done(&ix);
+    }
+    assert_true(n_pairs > 0);
+    free(all);
+}
+
 static void each_opening_has_a_seed_of_its_own(void **state)
 {
     (void)state;
@@ -120,6 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_every_name_and_no_other),
         cmocka_unit_test(says_which_name_is_there_twice),
+        cmocka_unit_test(names_of_equal_hash_are_told_apart),
         cmocka_unit_test(each_opening_has_a_seed_of_its_own),
         cmocka_unit_test(g23_65536_keys_with_a_long_common_beginning_open_in_200_ms),
         cmocka_unit_test(g23_the_last_of_65536_keys_twice_is_refused_in_200_ms),
