@@ -28,7 +28,8 @@ static float sum_in_order(const float *chain, int n)
     return y;
 }
 
-static float dot_a8(const struct dtype_info *t, const struct expanded *w, struct a8_row x, int64_t n)
+static float dot_a8(const struct dtype_info *t, const struct expanded *w, struct a8_row x,
+                    int64_t n)
 {
     float chain[MM_CHAINS] = { 0 };
 
@@ -75,7 +76,8 @@ static void put(const struct run_args *a, const struct mm_shape *s, int64_t t, i
     dst[t * s->rows + r] = y;
 }
 
-// --- quantized weights, A8 activations --------------------------------------------------------------
+// --- quantized weights, A8 activations
+// --------------------------------------------------------------
 
 static bool accepts_a8(const struct node *n, const struct dims *max, bool exact)
 {
@@ -128,7 +130,8 @@ const struct kernel cpu_ref_matmul_a8 = {
     .run = run_a8,
 };
 
-// --- float32 activations ----------------------------------------------------------------------------
+// --- float32 activations
+// ----------------------------------------------------------------------------
 
 static bool accepts_f32(const struct node *n, const struct dims *max, bool exact)
 {

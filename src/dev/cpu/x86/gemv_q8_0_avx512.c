@@ -1,0 +1,58 @@
+// gemv_q8_0_avx512.c - gemv for Q8_0 with AVX-512: blocks of an f16 scale and 32 signed bytes.
+
+#include "dev/cpu/x86/gemv_avx512.h"
+
+enum { BLOCK = 34 };
+
+static ALWAYS_INLINE __m256i numbers(const uint8_t *p, int g, int groups)
+{
+    return g < groups ? _mm256_loadu_si256((const __m256i *)(const void *)(p + BLOCK * g + 2))
+                      : _mm256_setzero_si256();
+}
+
+static ALWAYS_INLINE __m128i scales(const uint8_t *p, int groups)
+{
+    uint16_t d[8] = { 0 };
+
+    for (int g = 0; g < groups; g++)
+        memcpy(&d[g], p + BLOCK * g, 2);
+    return _mm_setr_epi16((short)d[0], (short)d[1], (short)d[2], (short)d[3], (short)d[4],
+                          (short)d[5], (short)d[6], (short)d[7]);
+}
+
+static ALWAYS_INLINE void unpack_row(__m512i *u, const uint8_t *p, int groups)
+{
+    for (int j = 0; j < 4; j++) {
+        const __m512i q = _mm512_inserti64x4(_mm512_castsi256_si512(numbers(p, j, groups)),
+                                             numbers(p, j + 4, groups), 1);
+        u[j] = _mm512_xor_si512(q, _mm512_set1_epi8(-128));
+    }
+}
+
+static ALWAYS_INLINE void block(__m512 *chain, const int tokens, const uint8_t *p, const uint8_t *q,
+                                const int groups, const struct gemv_x *x, const struct gemv_args *a)
+{
+    struct gemv_pair w;
+
+    unpack_row(w.p, p, groups);
+    unpack_row(w.q, q, groups);
+    w.d = _mm512_cvtph_ps(_mm256_set_m128i(scales(q, groups), scales(p, groups)));
+    gemv_steps(chain, tokens, &w, x, a, GEMV_PAIRS, 0);
+}
+
+static void run(const struct gemv_args *a)
+{
+    gemv_run(a,
+             (struct gemv_format){
+                 .block = block,
+                 .block_bytes = 8 * BLOCK,
+                 .natural = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+             });
+}
+
+static void prepare(struct gemv_x *dst, struct a8_row x, int64_t cols, int zero)
+{
+    gemv_prepare_avx512(dst, x, cols, zero, &gemv_order_pairs);
+}
+
+const struct gemv gemv_q8_0_avx512 = { .prepare = prepare, .run = run };
