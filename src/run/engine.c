@@ -111,13 +111,26 @@ static struct weight_place *find_places(const struct gguf *g)
 
 // --- the engine -----------------------------------------------------------------------------------
 
+/// A vocabulary that we cannot read does not keep the model from being planned, or fed with token ids.
+static bool read_vocabulary(struct engine *en, struct err *e)
+{
+    struct err why = { 0 };
+
+    if (gguf_find_key(en->gguf, "tokenizer.ggml.model") < 0 || tok_new(&en->tok, en->gguf, &why))
+        return true;
+    if (why.code != ERR_UNSUPPORTED)
+        return err_set(e, why.code, "%s", why.msg);
+    log_msg(LOG_WARN, "token ids only: %s", why.msg);
+    return true;
+}
+
 static bool read_file(struct engine *en, const char *path, const struct engine_opts *o, struct err *e)
 {
     struct gguf_opts go = { .no_mmap = o->no_mmap, .head_only = o->plan_only };
 
     if (!gguf_open(&en->gguf, path, &go, e) || !model_read(&en->model, en->gguf, e))
         return false;
-    if (gguf_find_key(en->gguf, "tokenizer.ggml.model") >= 0 && !o->plan_only && !tok_new(&en->tok, en->gguf, e))
+    if (!o->plan_only && !read_vocabulary(en, e))
         return false;
     return model_graph(&en->graph, en->model, en->gguf, e);
 }

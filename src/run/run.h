@@ -145,7 +145,7 @@ struct engine_opts {
 struct engine {
     struct gguf *gguf;
     struct model *model;
-    struct tok *tok;    // NULL where the file has no vocabulary
+    struct tok *tok;    // NULL where the file has no vocabulary, or none that we can read
     struct graph *graph;
     struct dev **dev;   // devices to place on
     int n_devs;
