@@ -29,7 +29,8 @@ struct tok_ids {
 void tok_ids_done(struct tok_ids *ids);
 
 /// Appends the ids of `text` (any bytes, also invalid UTF-8 and zeros) to *out.
-/// Errors: ERR_ARG text above 1 GiB; ERR_FORMAT a byte the vocabulary cannot express.
+/// What the vocabulary cannot express becomes its unknown token, or is left out where there is none.
+/// Errors: ERR_ARG text above 1 GiB.
 MUST_CHECK bool tok_encode(const struct tok *t, const char *text, size_t n, unsigned flags,
                            struct tok_ids *out, struct err *e);
 
@@ -58,7 +59,8 @@ int32_t tok_eos(const struct tok *t);
 bool tok_is_eog(const struct tok *t, int32_t id); // ends a generation: eos, eot, eom, <end_of_turn>, ...
 bool tok_is_control(const struct tok *t, int32_t id);
 bool tok_adds_bos(const struct tok *t);
-/// Id of the token whose text is exactly `text`, or -1.
+bool tok_adds_space(const struct tok *t); // encoding puts a space before the text: tok_stream.lead
+/// Id of the token whose text is exactly `text`, or -1. SentencePiece's spaces are U+2581.
 int32_t tok_find(const struct tok *t, const char *text, size_t n);
 const char *tok_kind(const struct tok *t); // "bpe/smollm", "spm": for show
 
