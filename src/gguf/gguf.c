@@ -18,7 +18,7 @@ static char *escaped(const char *path)
 static bool read_part(struct part *p, const struct value *arch, uint64_t seed, bool head_only,
                       struct err *e)
 {
-    return head_read(p, arch, seed, e) && tensors_place(p, head_only, e);
+    return gguf_head_read(p, arch, seed, e) && gguf_tensors_place(p, head_only, e);
 }
 
 // --- split files
@@ -71,26 +71,26 @@ static bool parse_split_name(const char *path, struct split_name *out)
 static bool split_key(const struct part *p, const char *name, uint64_t missing, uint64_t *out,
                       struct err *e)
 {
-    const struct value *v = part_value(p, name);
+    const struct value *v = gguf_part_value(p, name);
 
     *out = missing;
-    if (v == NULL || value_u64(v, out))
+    if (v == NULL || gguf_value_u64(v, out))
         return true;
     int i = (int)(v - p->values);
-    return bad_at(e, ERR_FORMAT, p, p->key_at[i], "key %d \"%s\": not a whole number from 0", i,
-                  name);
+    return gguf_bad_at(e, ERR_FORMAT, p, p->key_at[i], "key %d \"%s\": not a whole number from 0",
+                       i, name);
 }
 
 static bool bad_key(struct err *e, const struct part *p, const char *name, uint64_t is,
                     const char *why, uint64_t should)
 {
-    int i = index_find(&p->keys, str_of(name));
+    int i = gguf_index_find(&p->keys, str_of(name));
 
     if (i < 0)
-        return bad_at(e, ERR_FORMAT, p, p->head_bytes, "key \"%s\": missing, %s %" PRIu64, name,
-                      why, should);
-    return bad_at(e, ERR_FORMAT, p, p->key_at[i], "key %d \"%s\": %" PRIu64 ", %s %" PRIu64, i,
-                  name, is, why, should);
+        return gguf_bad_at(e, ERR_FORMAT, p, p->head_bytes, "key \"%s\": missing, %s %" PRIu64,
+                           name, why, should);
+    return gguf_bad_at(e, ERR_FORMAT, p, p->key_at[i], "key %d \"%s\": %" PRIu64 ", %s %" PRIu64, i,
+                       name, is, why, should);
 }
 
 /// How many files the first one says there are. 0, which merged files keep, means one as well.
@@ -109,9 +109,10 @@ static bool split_count(const struct part *first, uint64_t *count, struct err *e
     if (no >= *count)
         return bad_key(e, first, "split.no", no, "split.count is", *count);
     if (*count > MAX_FILES)
-        return bad_at(e, ERR_UNSUPPORTED, first,
-                      first->key_at[index_find(&first->keys, str_of("split.count"))],
-                      "key \"split.count\": %" PRIu64 ", more than %d files", *count, MAX_FILES);
+        return gguf_bad_at(e, ERR_UNSUPPORTED, first,
+                           first->key_at[gguf_index_find(&first->keys, str_of("split.count"))],
+                           "key \"split.count\": %" PRIu64 ", more than %d files", *count,
+                           MAX_FILES);
     if (no != 0)
         return bad_key(e, first, "split.no", no, "open the first file, which has", 0);
     return true;
@@ -121,8 +122,8 @@ static bool split_count(const struct part *first, uint64_t *count, struct err *e
 static bool check_later_part(const struct gguf *g, int i, struct err *e)
 {
     const struct part *p = &g->parts[i];
-    const struct value *first = part_value(&g->parts[0], "general.architecture");
-    const struct value *arch = part_value(p, "general.architecture");
+    const struct value *first = gguf_part_value(&g->parts[0], "general.architecture");
+    const struct value *arch = gguf_part_value(p, "general.architecture");
     uint64_t no, count;
 
     if (!split_key(p, "split.no", UINT64_MAX, &no, e) ||
@@ -136,8 +137,8 @@ static bool check_later_part(const struct gguf *g, int i, struct err *e)
         return true;
     if (first == NULL || arch->type != GGUF_STR || first->type != GGUF_STR ||
         !str_eq((struct str){ arch->text, arch->n }, (struct str){ first->text, first->n }))
-        return bad_at(e, ERR_FORMAT, p, p->key_at[arch - p->values],
-                      "key \"general.architecture\": not that of the first file");
+        return gguf_bad_at(e, ERR_FORMAT, p, p->key_at[arch - p->values],
+                           "key \"general.architecture\": not that of the first file");
     return true;
 }
 
@@ -153,8 +154,8 @@ static bool open_later_parts(struct gguf *g, const struct split_name *name,
         free(path);
         if (!p->mapped)
             return err_add(e, "file %d of %d", i + 1, g->n_parts);
-        if (!read_part(p, part_value(&g->parts[0], "general.architecture"), g->seed, o->head_only,
-                       e) ||
+        if (!read_part(p, gguf_part_value(&g->parts[0], "general.architecture"), g->seed,
+                       o->head_only, e) ||
             !check_later_part(g, i, e))
             return false;
     }
@@ -189,11 +190,12 @@ static bool join_tensors(struct gguf *g, struct err *e)
             g->head_only = true;
     }
     g->n_tensors = at;
-    if (!index_make(&g->tensor_index, g->tensor_names, at, g->seed, &twice)) {
+    if (!gguf_index_make(&g->tensor_index, g->tensor_names, at, g->seed, &twice)) {
         const struct part *p = &g->parts[g->tensors[twice].file];
         struct str s = g->tensor_names[twice];
-        return bad_at(e, ERR_FORMAT, p, (uint64_t)((const uint8_t *)s.p - p->copy),
-                      "tensor \"%s\": it is there twice", err_bytes(name, sizeof(name), s.p, s.n));
+        return gguf_bad_at(e, ERR_FORMAT, p, (uint64_t)((const uint8_t *)s.p - p->copy),
+                           "tensor \"%s\": it is there twice",
+                           err_bytes(name, sizeof(name), s.p, s.n));
     }
     for (int f = 0; f < g->n_parts; f++) {
         free(g->parts[f].tensors);
@@ -222,7 +224,7 @@ static struct gguf *new_gguf(const char *path)
     struct gguf *g = xcalloc(1, sizeof(*g));
 
     g->path = xstrdup(path);
-    g->seed = index_seed();
+    g->seed = gguf_index_seed();
     g->n_parts = 1;
     g->parts = xcalloc(1, sizeof(*g->parts));
     g->parts[0].path = escaped(path);
@@ -297,8 +299,8 @@ void gguf_close(struct gguf *g)
     if (g == NULL)
         return;
     for (int f = 0; f < g->n_parts; f++)
-        part_done(&g->parts[f]);
-    index_done(&g->tensor_index);
+        gguf_part_done(&g->parts[f]);
+    gguf_index_done(&g->tensor_index);
     free(g->tensor_names);
     free(g->tensors);
     free(g->parts);
@@ -363,7 +365,7 @@ const struct gguf_tensor *gguf_tensor(const struct gguf *g, int i)
 
 int gguf_find_tensor(const struct gguf *g, const char *name)
 {
-    return index_find(&g->tensor_index, str_of(name));
+    return gguf_index_find(&g->tensor_index, str_of(name));
 }
 
 const void *gguf_data(const struct gguf *g, int i)

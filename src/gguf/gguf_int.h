@@ -49,10 +49,10 @@ struct index {
     uint64_t seed;
 };
 /// Builds the table of `n` names. If two are equal: false, *twice is the later one.
-bool index_make(struct index *ix, const struct str *names, int n, uint64_t seed, int *twice);
-int index_find(const struct index *ix, struct str name); // -1 if it is not there
-void index_done(struct index *ix);
-uint64_t index_seed(void);
+bool gguf_index_make(struct index *ix, const struct str *names, int n, uint64_t seed, int *twice);
+int gguf_index_find(const struct index *ix, struct str name); // -1 if it is not there
+void gguf_index_done(struct index *ix);
+uint64_t gguf_index_seed(void);
 
 /// A tensor of one file while it is checked.
 struct entry {
@@ -100,27 +100,28 @@ struct gguf {
 
 /// Reads the head of `p->map`: all but the tensors' bounds. `arch` is the first file's
 /// architecture; NULL for the first file itself.
-MUST_CHECK bool head_read(struct part *p, const struct value *arch, uint64_t seed, struct err *e);
-void part_done(struct part *p);
+MUST_CHECK bool gguf_head_read(struct part *p, const struct value *arch, uint64_t seed,
+                               struct err *e);
+void gguf_part_done(struct part *p);
 /// The value of `name` in this file; NULL if there is none.
-const struct value *part_value(const struct part *p, const char *name);
+const struct value *gguf_part_value(const struct part *p, const char *name);
 /// Any integer that is not negative; false otherwise.
-bool value_u64(const struct value *v, uint64_t *out);
+bool gguf_value_u64(const struct value *v, uint64_t *out);
 
 /// Type, dimensions and size of a tensor as the file has them (`dims` of n_dims, `type`), checked,
 /// into `t`. On failure says why, without the place, which the caller knows.
-MUST_CHECK bool tensor_shape(struct gguf_tensor *t, const uint64_t *dims, uint32_t n_dims,
-                             uint32_t type, bool is_gptoss, struct err *why);
+MUST_CHECK bool gguf_tensor_shape(struct gguf_tensor *t, const uint64_t *dims, uint32_t n_dims,
+                                  uint32_t type, bool is_gptoss, struct err *why);
 /// Makes offsets absolute; checks alignment, bounds (unless data may be missing) and overlaps.
-MUST_CHECK bool tensors_place(struct part *p, bool head_only, struct err *e);
+MUST_CHECK bool gguf_tensors_place(struct part *p, bool head_only, struct err *e);
 
 /// False, with "FILE: byte AT: " in front of the message.
-bool bad_at(struct err *e, enum err_code code, const struct part *p, uint64_t at, const char *fmt,
-            ...) PRINTF_LIKE(5, 6);
+bool gguf_bad_at(struct err *e, enum err_code code, const struct part *p, uint64_t at,
+                 const char *fmt, ...) PRINTF_LIKE(5, 6);
 
 /// Length of the valid UTF-8 character at p, 0 if it is none (RFC 3629), its code point to *out.
-size_t utf8_char(const char *p, size_t n, uint32_t *out);
+size_t gguf_utf8_char(const char *p, size_t n, uint32_t *out);
 /// May be shown as it is: no controls, nothing that turns text round.
-bool printable(uint32_t code_point);
+bool gguf_printable(uint32_t code_point);
 
 #endif

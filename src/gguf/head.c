@@ -40,8 +40,8 @@ static const uint8_t type_bytes[GGUF_TYPE_COUNT] = {
     [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
 };
 
-bool bad_at(struct err *e, enum err_code code, const struct part *p, uint64_t at, const char *fmt,
-            ...)
+bool gguf_bad_at(struct err *e, enum err_code code, const struct part *p, uint64_t at,
+                 const char *fmt, ...)
 {
     char text[512];
     va_list ap;
@@ -63,11 +63,11 @@ static bool bad(struct walk *w, enum err_code code, uint64_t at, const char *fmt
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     if (w->item == NULL)
-        return bad_at(w->e, code, w->part, at, "%s", text);
+        return gguf_bad_at(w->e, code, w->part, at, "%s", text);
     if (w->name.p == NULL)
-        return bad_at(w->e, code, w->part, at, "%s %d: %s", w->item, w->i, text);
-    return bad_at(w->e, code, w->part, at, "%s %d \"%s\": %s", w->item, w->i,
-                  err_bytes(name, sizeof(name), w->name.p, w->name.n), text);
+        return gguf_bad_at(w->e, code, w->part, at, "%s %d: %s", w->item, w->i, text);
+    return gguf_bad_at(w->e, code, w->part, at, "%s %d \"%s\": %s", w->item, w->i,
+                       err_bytes(name, sizeof(name), w->name.p, w->name.n), text);
 }
 
 static uint64_t left(const struct walk *w)
@@ -125,8 +125,8 @@ static bool get_name(struct walk *w, uint64_t max, struct str *out)
             i++;
             continue;
         }
-        size_t len = utf8_char(s.p + i, s.n - i, &c);
-        if (len == 0 || !printable(c))
+        size_t len = gguf_utf8_char(s.p + i, s.n - i, &c);
+        if (len == 0 || !gguf_printable(c))
             return bad(w, ERR_FORMAT, at + 8 + i, "name: byte 0x%02x is no text",
                        (unsigned)(unsigned char)s.p[i]);
         i += len;
@@ -404,7 +404,7 @@ static bool walk_tensors(struct walk *w, int n_tensors, bool is_gptoss)
             return false;
         if (!w->keep)
             continue;
-        if (!tensor_shape(&en.t, dims, n_dims, type, is_gptoss, &why))
+        if (!gguf_tensor_shape(&en.t, dims, n_dims, type, is_gptoss, &why))
             return bad(w, why.code, at, "%s", why.msg);
         p->tensors[w->i] = en;
         p->n_tensors = w->i + 1;
@@ -416,19 +416,20 @@ static bool walk_tensors(struct walk *w, int n_tensors, bool is_gptoss)
 /// A power of two from 8 (the spec: a multiple of 8), 32 where the key is missing.
 static bool find_alignment(struct part *p, struct err *e)
 {
-    int i = index_find(&p->keys, str_of("general.alignment"));
+    int i = gguf_index_find(&p->keys, str_of("general.alignment"));
 
     p->alignment = 32;
     if (i < 0)
         return true;
     const struct value *v = &p->values[i];
     if (v->type != GGUF_U32)
-        return bad_at(e, ERR_FORMAT, p, p->key_at[i],
-                      "key %d \"general.alignment\": type %d instead of u32", i, (int)v->type);
+        return gguf_bad_at(e, ERR_FORMAT, p, p->key_at[i],
+                           "key %d \"general.alignment\": type %d instead of u32", i, (int)v->type);
     if (v->u < 8 || v->u > MAX_ALIGNMENT || (v->u & (v->u - 1)) != 0)
-        return bad_at(e, ERR_FORMAT, p, p->key_at[i],
-                      "key %d \"general.alignment\": %" PRIu64 " is no power of two from 8 to %d",
-                      i, v->u, MAX_ALIGNMENT);
+        return gguf_bad_at(e, ERR_FORMAT, p, p->key_at[i],
+                           "key %d \"general.alignment\": %" PRIu64
+                           " is no power of two from 8 to %d",
+                           i, v->u, MAX_ALIGNMENT);
     p->alignment = v->u;
     return true;
 }
@@ -438,10 +439,11 @@ static bool index_keys(struct part *p, uint64_t seed, struct err *e)
     char name[80];
     int twice;
 
-    if (index_make(&p->keys, p->key_names, p->n_keys, seed, &twice))
+    if (gguf_index_make(&p->keys, p->key_names, p->n_keys, seed, &twice))
         return true;
-    return bad_at(e, ERR_FORMAT, p, p->key_at[twice], "key %d \"%s\": it is there twice", twice,
-                  err_bytes(name, sizeof(name), p->key_names[twice].p, p->key_names[twice].n));
+    return gguf_bad_at(e, ERR_FORMAT, p, p->key_at[twice], "key %d \"%s\": it is there twice",
+                       twice,
+                       err_bytes(name, sizeof(name), p->key_names[twice].p, p->key_names[twice].n));
 }
 
 static bool walk_head(struct walk *w, uint64_t seed)
@@ -467,7 +469,7 @@ static bool walk_head(struct walk *w, uint64_t seed)
         if (!index_keys(p, seed, w->e) || !find_alignment(p, w->e))
             return false;
         if (arch == NULL)
-            arch = part_value(p, "general.architecture");
+            arch = gguf_part_value(p, "general.architecture");
     }
     if (arch == NULL)
         arch = &none;
@@ -498,15 +500,15 @@ static void terminate(struct part *p)
     }
 }
 
-bool head_read(struct part *p, const struct value *arch, uint64_t seed, struct err *e)
+bool gguf_head_read(struct part *p, const struct value *arch, uint64_t seed, struct err *e)
 {
     struct walk look = { .r = { .p = p->map.p, .n = p->map.bytes }, .part = p, .e = e };
 
     if (!walk_head(&look, seed))
         return false;
     if (look.r.at > MAX_HEAD_BYTES)
-        return bad_at(e, ERR_UNSUPPORTED, p, look.r.at, "a head of more than %d bytes",
-                      MAX_HEAD_BYTES);
+        return gguf_bad_at(e, ERR_UNSUPPORTED, p, look.r.at, "a head of more than %d bytes",
+                           MAX_HEAD_BYTES);
     p->head_bytes = look.r.at;
     p->copy = xmalloc((size_t)p->head_bytes + 1); // a last text's 0
     memcpy(p->copy, p->map.p, (size_t)p->head_bytes);
@@ -521,14 +523,14 @@ bool head_read(struct part *p, const struct value *arch, uint64_t seed, struct e
     return true;
 }
 
-const struct value *part_value(const struct part *p, const char *name)
+const struct value *gguf_part_value(const struct part *p, const char *name)
 {
-    int i = index_find(&p->keys, str_of(name));
+    int i = gguf_index_find(&p->keys, str_of(name));
 
     return i < 0 ? NULL : &p->values[i];
 }
 
-void part_done(struct part *p)
+void gguf_part_done(struct part *p)
 {
     if (p->mapped)
         map_close(&p->map);
@@ -539,7 +541,7 @@ void part_done(struct part *p)
     free(p->key_names);
     free(p->values);
     free(p->key_at);
-    index_done(&p->keys);
+    gguf_index_done(&p->keys);
     free(p->copy);
     free(p->path);
     *p = (struct part){ 0 };

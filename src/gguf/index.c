@@ -15,7 +15,7 @@ struct index_slot {
     int32_t i;     // -1: empty
 };
 
-uint64_t index_seed(void)
+uint64_t gguf_index_seed(void)
 {
     uint64_t seed;
 
@@ -36,7 +36,7 @@ static struct index_slot *find(const struct index *ix, struct str name, uint64_t
     }
 }
 
-bool index_make(struct index *ix, const struct str *names, int n, uint64_t seed, int *twice)
+bool gguf_index_make(struct index *ix, const struct str *names, int n, uint64_t seed, int *twice)
 {
     uint32_t n_slots = 2;
 
@@ -58,12 +58,12 @@ bool index_make(struct index *ix, const struct str *names, int n, uint64_t seed,
     return true;
 }
 
-int index_find(const struct index *ix, struct str name)
+int gguf_index_find(const struct index *ix, struct str name)
 {
     return find(ix, name, hash_bytes(name.p, name.n, ix->seed))->i;
 }
 
-void index_done(struct index *ix)
+void gguf_index_done(struct index *ix)
 {
     free(ix->slots);
     *ix = (struct index){ 0 };

@@ -10,7 +10,7 @@
 
 static const struct value *find(const struct gguf *g, const char *name)
 {
-    return part_value(&g->parts[0], name);
+    return gguf_part_value(&g->parts[0], name);
 }
 
 int gguf_n_keys(const struct gguf *g)
@@ -32,7 +32,7 @@ enum gguf_type gguf_key_type(const struct gguf *g, int i)
 
 int gguf_find_key(const struct gguf *g, const char *name)
 {
-    return index_find(&g->parts[0].keys, str_of(name));
+    return gguf_index_find(&g->parts[0].keys, str_of(name));
 }
 
 // --- numbers
@@ -48,7 +48,7 @@ static bool is_unsigned(enum gguf_type t)
     return t == GGUF_U8 || t == GGUF_U16 || t == GGUF_U32 || t == GGUF_U64;
 }
 
-bool value_u64(const struct value *v, uint64_t *out)
+bool gguf_value_u64(const struct value *v, uint64_t *out)
 {
     if (!is_unsigned(v->type) && !(is_signed(v->type) && v->i >= 0))
         return false;
@@ -107,7 +107,7 @@ bool gguf_get_u32(const struct gguf *g, const char *name, uint32_t *out)
     const struct value *v = find(g, name);
     uint64_t u;
 
-    if (v == NULL || !value_u64(v, &u) || u > UINT32_MAX)
+    if (v == NULL || !gguf_value_u64(v, &u) || u > UINT32_MAX)
         return false;
     *out = (uint32_t)u;
     return true;
@@ -249,7 +249,7 @@ static bool add_text(struct buf *out, struct str s)
         return false;
     for (size_t i = 0; i < s.n;) {
         uint32_t c;
-        size_t len = utf8_char(s.p + i, s.n - i, &c);
+        size_t len = gguf_utf8_char(s.p + i, s.n - i, &c);
         if (i + (len != 0 ? len : 1) > TEXT_BYTES)
             return buf_printf(out, "...\" (%zu bytes)", s.n);
         if (len == 0) {
@@ -262,7 +262,7 @@ static bool add_text(struct buf *out, struct str s)
             ok = buf_printf(out, "\\%c", (int)c);
         else if (c == '\n' || c == '\t' || c == '\r')
             ok = buf_addz(out, c == '\n' ? "\\n" : c == '\t' ? "\\t" : "\\r");
-        else if (!printable(c))
+        else if (!gguf_printable(c))
             ok = buf_printf(out, "\\u%04" PRIx32, c);
         else
             ok = buf_add(out, s.p + i, len);

@@ -54,8 +54,8 @@ static bool shape_type(struct gguf_tensor *t, uint32_t type, bool is_gptoss, str
     return true;
 }
 
-bool tensor_shape(struct gguf_tensor *t, const uint64_t *dims, uint32_t n_dims, uint32_t type,
-                  bool is_gptoss, struct err *why)
+bool gguf_tensor_shape(struct gguf_tensor *t, const uint64_t *dims, uint32_t n_dims, uint32_t type,
+                       bool is_gptoss, struct err *why)
 {
     const uint64_t max_row = (uint64_t)1 << 40; // what dtype_row_bytes() takes
     uint64_t n = 1, rows = 1;
@@ -104,19 +104,19 @@ static bool place(struct part *p, int i, bool head_only, struct err *e)
     char who[100];
 
     if (offset % p->alignment != 0)
-        return bad_at(e, ERR_FORMAT, p, en->at,
-                      "%s: offset: %" PRIu64 " is no multiple of %" PRIu64 ", the alignment",
-                      label(who, p, i), offset, p->alignment);
+        return gguf_bad_at(e, ERR_FORMAT, p, en->at,
+                           "%s: offset: %" PRIu64 " is no multiple of %" PRIu64 ", the alignment",
+                           label(who, p, i), offset, p->alignment);
     if (!add_u64(&en->t.offset, p->data_at, offset) || !add_u64(&end, en->t.offset, en->t.bytes) ||
         end > MAX_FILE_BYTES)
-        return bad_at(e, ERR_FORMAT, p, en->at,
-                      "%s: offset: %" PRIu64 " and %" PRIu64 " bytes of data end above 2^63",
-                      label(who, p, i), offset, en->t.bytes);
+        return gguf_bad_at(e, ERR_FORMAT, p, en->at,
+                           "%s: offset: %" PRIu64 " and %" PRIu64 " bytes of data end above 2^63",
+                           label(who, p, i), offset, en->t.bytes);
     if (end > p->map.bytes && !head_only)
-        return bad_at(e, ERR_FORMAT, p, en->at,
-                      "%s: offset: data from %" PRIu64 " to %" PRIu64 ", but the file has %" PRIu64
-                      " bytes",
-                      label(who, p, i), en->t.offset, end, p->map.bytes);
+        return gguf_bad_at(e, ERR_FORMAT, p, en->at,
+                           "%s: offset: data from %" PRIu64 " to %" PRIu64
+                           ", but the file has %" PRIu64 " bytes",
+                           label(who, p, i), en->t.offset, end, p->map.bytes);
     if (end > p->bytes)
         p->bytes = end;
     return true;
@@ -145,17 +145,17 @@ static bool check_overlaps(const struct part *p, struct err *e)
     for (int k = 1; k < p->n_tensors && ok; k++) {
         const struct entry *a = order[k - 1], *b = order[k];
         if (a->t.offset + a->t.bytes > b->t.offset)
-            ok = bad_at(e, ERR_FORMAT, p, b->at,
-                        "%s: offset: data from %" PRIu64 " lies in that of %s, "
-                        "which ends at %" PRIu64,
-                        label(one, p, (int)(b - p->tensors)), b->t.offset,
-                        label(two, p, (int)(a - p->tensors)), a->t.offset + a->t.bytes);
+            ok = gguf_bad_at(e, ERR_FORMAT, p, b->at,
+                             "%s: offset: data from %" PRIu64 " lies in that of %s, "
+                             "which ends at %" PRIu64,
+                             label(one, p, (int)(b - p->tensors)), b->t.offset,
+                             label(two, p, (int)(a - p->tensors)), a->t.offset + a->t.bytes);
     }
     free(order);
     return ok;
 }
 
-bool tensors_place(struct part *p, bool head_only, struct err *e)
+bool gguf_tensors_place(struct part *p, bool head_only, struct err *e)
 {
     p->bytes = p->map.bytes;
     p->data_at = align_up_u64(p->head_bytes, p->alignment); // both small

@@ -2,7 +2,7 @@
 
 #include "gguf/gguf_int.h"
 
-size_t utf8_char(const char *p, size_t n, uint32_t *out)
+size_t gguf_utf8_char(const char *p, size_t n, uint32_t *out)
 {
     static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 }; // by length: no longer forms
     const unsigned char *s = (const unsigned char *)p;
@@ -36,7 +36,7 @@ size_t utf8_char(const char *p, size_t n, uint32_t *out)
     return len;
 }
 
-bool printable(uint32_t c)
+bool gguf_printable(uint32_t c)
 {
     if (c < 0x20 || (c >= 0x7f && c < 0xa0))
         return false;

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct opened opens_with(struct gguf_make *m, const struct gguf_opts *opts)
+struct opened gguf_opens_with(struct gguf_make *m, const struct gguf_opts *opts)
 {
     const struct gm_bytes *f = gm_finish(m);
     struct opened o = { .n = f->n };
@@ -25,12 +25,12 @@ struct opened opens_with(struct gguf_make *m, const struct gguf_opts *opts)
     return o;
 }
 
-struct opened opens(struct gguf_make *m)
+struct opened gguf_opens(struct gguf_make *m)
 {
-    return opens_with(m, NULL);
+    return gguf_opens_with(m, NULL);
 }
 
-void done(struct opened *o)
+void opened_done(struct opened *o)
 {
     gguf_close(o->g);
     free(o->bytes);
@@ -56,8 +56,8 @@ static void check_message(const struct err *e, enum err_code code, const char *t
     free(copy);
 }
 
-void refused_bytes(const void *p, size_t n, const struct gguf_opts *opts, enum err_code code,
-                   const char *texts)
+void gguf_refused_bytes(const void *p, size_t n, const struct gguf_opts *opts, enum err_code code,
+                        const char *texts)
 {
     uint8_t *exact = malloc(n); // of exactly this size, so that a byte read behind it is seen
     struct gguf *g = (struct gguf *)(uintptr_t)1;
@@ -73,14 +73,14 @@ void refused_bytes(const void *p, size_t n, const struct gguf_opts *opts, enum e
     free(exact);
 }
 
-void refused(struct gguf_make *m, enum err_code code, const char *texts)
+void gguf_refused(struct gguf_make *m, enum err_code code, const char *texts)
 {
     const struct gm_bytes *f = gm_finish(m);
     char *dir = gm_dir(), *path = xasprintf("%s/m.gguf", dir);
     struct gguf *g;
     struct err e = { 0 };
 
-    refused_bytes(f->p, f->n, NULL, code, texts);
+    gguf_refused_bytes(f->p, f->n, NULL, code, texts);
     gm_write(m, path);
     assert_false(gguf_open(&g, path, NULL, &e));
     check_message(&e, code, texts);
@@ -90,7 +90,7 @@ void refused(struct gguf_make *m, enum err_code code, const char *texts)
     free(path);
 }
 
-void gm_small(struct gguf_make *m)
+void gguf_small(struct gguf_make *m)
 {
     gm_init(m);
     gm_str(m, "general.architecture", "llama");
@@ -143,7 +143,7 @@ static uint64_t walk_key(const struct gguf *g, int k)
     return h;
 }
 
-uint64_t walk_all(const struct gguf *g)
+uint64_t gguf_walk_all(const struct gguf *g)
 {
     uint64_t h = gguf_version(g) + gguf_fingerprint(g) + (uint64_t)gguf_n_files(g);
 

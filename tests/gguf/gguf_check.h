@@ -13,19 +13,19 @@ struct opened {
     size_t n;
 };
 /// Fails the test if it does not open.
-struct opened opens(struct gguf_make *m);
-struct opened opens_with(struct gguf_make *m, const struct gguf_opts *opts);
-void done(struct opened *o); // closes it
+struct opened gguf_opens(struct gguf_make *m);
+struct opened gguf_opens_with(struct gguf_make *m, const struct gguf_opts *opts);
+void opened_done(struct opened *o); // closes it
 
 /// Fails the test unless m's file is refused with `code` and a message that has "byte " and all of
 /// `texts` (separated by |) in it, from memory and from a file.
-void refused(struct gguf_make *m, enum err_code code, const char *texts);
-void refused_bytes(const void *p, size_t n, const struct gguf_opts *opts, enum err_code code,
-                   const char *texts);
+void gguf_refused(struct gguf_make *m, enum err_code code, const char *texts);
+void gguf_refused_bytes(const void *p, size_t n, const struct gguf_opts *opts, enum err_code code,
+                        const char *texts);
 
 /// Two keys and two tensors.
-void gm_small(struct gguf_make *m);
+void gguf_small(struct gguf_make *m);
 /// Reads everything that the accessors offer, a sum of it: for sanitizers and for comparisons.
-uint64_t walk_all(const struct gguf *g);
+uint64_t gguf_walk_all(const struct gguf *g);
 
 #endif

@@ -37,12 +37,12 @@ static void mapped_and_read_files_are_the_same(void **state)
     struct err e = { 0 };
     uint64_t n;
 
-    gm_small(&m);
+    gguf_small(&m);
     gm_write(&m, path);
     assert_true(gguf_open(&mapped, path, NULL, &e));
     assert_true(gguf_open(&read, path, &(struct gguf_opts){ .no_mmap = true }, &e));
     assert_string_equal(gguf_path(mapped), path);
-    assert_true(walk_all(mapped) == walk_all(read));
+    assert_true(gguf_walk_all(mapped) == gguf_walk_all(read));
     assert_non_null(gguf_file_map(mapped, 0, &n));
     assert_int_equal(n, m.file.n);
     assert_memory_equal(gguf_file_map(read, 0, &n), m.file.p, m.file.n);
@@ -91,19 +91,19 @@ static void the_fingerprint_is_that_of_keys_and_directory(void **state)
     (void)state;
     struct gguf_make m;
 
-    gm_small(&m);
-    struct opened a = opens(&m);
+    gguf_small(&m);
+    struct opened a = gguf_opens(&m);
     m.data.p[0] ^= 1; // another weight
-    struct opened b = opens(&m);
+    struct opened b = gguf_opens(&m);
     m.infos.p[m.infos.n - 8] ^= 32; // another place: it overlaps, so only the head is asked
     m.keys.p[m.keys.n - 1] ^= 1;
     m.infos.p[m.infos.n - 8] ^= 32;
-    struct opened c = opens(&m);
+    struct opened c = gguf_opens(&m);
     assert_true(gguf_fingerprint(a.g) == gguf_fingerprint(b.g));
     assert_true(gguf_fingerprint(a.g) != gguf_fingerprint(c.g));
-    done(&a);
-    done(&b);
-    done(&c);
+    opened_done(&a);
+    opened_done(&b);
+    opened_done(&c);
     gm_done(&m);
 }
 
@@ -205,7 +205,7 @@ static void g25_the_parts_of_a_split_file_are_one(void **state)
     }
     assert_true(gguf_get_str(g, "general.architecture", &arch)); // keys are those of the first
     assert_int_equal(gguf_n_keys(g), 4);
-    walk_all(g);
+    gguf_walk_all(g);
     gguf_close(g);
     split_done(&s);
 }
@@ -476,7 +476,7 @@ static void open_named(const char *file, int no, int count, bool ok, const char 
     struct gguf *g;
     struct err e = { 0 };
 
-    gm_small(&m);
+    gguf_small(&m);
     if (count >= 0)
         split_keys(&m, no, count, 2);
     gm_write(&m, path);
@@ -540,12 +540,12 @@ static void g25_a_split_file_in_memory_is_unsupported(void **state)
     struct gguf *g;
     struct err e = { 0 };
 
-    gm_small(&m);
+    gguf_small(&m);
     split_keys(&m, 0, 2, 4);
     assert_false(gm_open(&g, &m, &e));
     assert_int_equal(e.code, ERR_UNSUPPORTED);
     gm_done(&m);
-    gm_small(&m);
+    gguf_small(&m);
     gm_f32(&m, "split.count", 2);
     assert_false(gm_open(&g, &m, &e));
     assert_int_equal(e.code, ERR_FORMAT);
@@ -584,12 +584,12 @@ static void g26_rewriting_the_head_after_opening_changes_nothing(void **state)
     struct gguf *g;
     struct err e = { 0 };
 
-    gm_small(&m);
+    gguf_small(&m);
     gm_strs(&m, "strs", 3, (const char *[]){ "a", "", "long enough" });
     gm_arr(&m, "u32s", GGUF_U32, 3, (uint32_t[]){ 1, 2, 3 }, 12);
     gm_write(&m, path);
     assert_true(gguf_open(&g, path, NULL, &e));
-    uint64_t before = walk_all(g);
+    uint64_t before = gguf_walk_all(g);
     int status;
     pid_t child = fork();
     if (child == 0) { // another process, through the same pages
@@ -607,7 +607,7 @@ static void g26_rewriting_the_head_after_opening_changes_nothing(void **state)
     assert_int_equal(status, 0);
     uint64_t n;
     assert_int_equal(*(const uint8_t *)gguf_file_map(g, 0, &n), 0xff); // it did arrive
-    assert_true(walk_all(g) == before);
+    assert_true(gguf_walk_all(g) == before);
     gguf_close(g);
     gm_done(&m);
     gm_dir_remove(dir);
@@ -621,7 +621,7 @@ static void g26_a_head_rewritten_while_it_is_opened_is_safe(void **state)
     struct gguf_make m;
     int n_ok = 0, status;
 
-    gm_small(&m);
+    gguf_small(&m);
     gm_strs(&m, "strs", 3, (const char *[]){ "a", "", "long enough" });
     gm_arr(&m, "u32s", GGUF_U32, 3, (uint32_t[]){ 1, 2, 3 }, 12);
     const struct gm_bytes *f = gm_finish(&m);
@@ -647,7 +647,7 @@ static void g26_a_head_rewritten_while_it_is_opened_is_safe(void **state)
         if (!gguf_open_mem(&g, shared, f->n, "x", NULL, &e))
             continue;
         n_ok++;
-        walk_all(g);
+        gguf_walk_all(g);
         gguf_close(g);
     }
     kill(child, SIGKILL);
@@ -740,7 +740,7 @@ static void real_vocabularies_open(void **state)
         assert_int_equal(gguf_n_tensors(g), 0);
         assert_non_null(gguf_arr_strs(g, "tokenizer.ggml.tokens", &n));
         assert_true(n > 10000);
-        walk_all(g);
+        gguf_walk_all(g);
         gguf_close(g);
     }
     globfree(&files);

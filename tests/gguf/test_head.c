@@ -24,8 +24,8 @@ static void reads_a_small_file(void **state)
     struct str s;
     uint32_t n;
 
-    gm_small(&m);
-    struct opened o = opens(&m);
+    gguf_small(&m);
+    struct opened o = gguf_opens(&m);
     assert_int_equal(gguf_version(o.g), 3);
     assert_int_equal(gguf_n_files(o.g), 1);
     assert_int_equal(gguf_n_keys(o.g), 2);
@@ -52,8 +52,8 @@ static void reads_a_small_file(void **state)
     assert_int_equal(gguf_find_key(o.g, "llama.block_coun"), -1);
     assert_false(gguf_head_only(o.g));
     assert_int_equal(gguf_file_bytes(o.g, 0), o.n);
-    walk_all(o.g);
-    done(&o);
+    gguf_walk_all(o.g);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -62,11 +62,11 @@ static void reads_version_2(void **state)
     (void)state;
     struct gguf_make m;
 
-    gm_small(&m);
+    gguf_small(&m);
     m.version = 2;
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     assert_int_equal(gguf_version(o.g), 2);
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -75,14 +75,14 @@ static void errors_say_file_offset_field_and_number(void **state)
     (void)state;
     struct gguf_make m;
 
-    gm_small(&m);
+    gguf_small(&m);
     gm_key(&m, "llama.odd", 77);
-    refused(&m, ERR_FORMAT, "byte 119: key 2 \"llama.odd\": type: 77");
+    gguf_refused(&m, ERR_FORMAT, "byte 119: key 2 \"llama.odd\": type: 77");
     gm_done(&m);
     gm_init(&m);
     gm_str(&m, "a", "b");
     gm_info(&m, "x\\\"", DTYPE_F32, 1, (uint64_t[]){ 0 }, 0);
-    refused(&m, ERR_FORMAT, "tensor 0 \"x\\\\\\\"\": dimension 0: 0");
+    gguf_refused(&m, ERR_FORMAT, "tensor 0 \"x\\\\\\\"\": dimension 0: 0");
     gm_done(&m);
 }
 
@@ -93,7 +93,7 @@ static void errors_say_file_offset_field_and_number(void **state)
 /// is left out.
 static void gm_rich(struct gguf_make *m)
 {
-    gm_small(m);
+    gguf_small(m);
     gm_u64(m, "u64", 1);
     gm_u8(m, "u8", 1);
     gm_bool(m, "bool", true);
@@ -110,20 +110,20 @@ static void g01_every_prefix_of_a_file_is_refused(void **state)
     struct gguf_make m;
 
     gm_rich(&m);
-    struct opened o = opens(&m);
-    walk_all(o.g);
-    done(&o);
+    struct opened o = gguf_opens(&m);
+    gguf_walk_all(o.g);
+    opened_done(&o);
     const struct gm_bytes *f = gm_finish(&m);
     for (size_t n = 0; n < f->n; n++)
-        refused_bytes(f->p, n, NULL, ERR_FORMAT, "test.gguf");
+        gguf_refused_bytes(f->p, n, NULL, ERR_FORMAT, "test.gguf");
     gm_done(&m);
 }
 
 static void g01_a_magic_alone_is_refused(void **state)
 {
     (void)state;
-    refused_bytes("GGUF", 4, NULL, ERR_FORMAT, "byte 4: version");
-    refused_bytes("", 0, NULL, ERR_FORMAT, "byte 0: magic");
+    gguf_refused_bytes("GGUF", 4, NULL, ERR_FORMAT, "byte 4: version");
+    gguf_refused_bytes("", 0, NULL, ERR_FORMAT, "byte 0: magic");
 }
 
 static void g01_every_prefix_of_a_head_is_refused_as_head_too(void **state)
@@ -135,7 +135,8 @@ static void g01_every_prefix_of_a_head_is_refused_as_head_too(void **state)
     const struct gm_bytes *f = gm_finish(&m);
     size_t head = 24 + m.keys.n + m.infos.n;
     for (size_t n = 0; n < head; n++)
-        refused_bytes(f->p, n, &(struct gguf_opts){ .head_only = true }, ERR_FORMAT, "test.gguf");
+        gguf_refused_bytes(f->p, n, &(struct gguf_opts){ .head_only = true }, ERR_FORMAT,
+                           "test.gguf");
     gm_done(&m);
 }
 
@@ -146,13 +147,13 @@ static void refused_counts(uint64_t tensors, uint64_t keys, const char *text)
 {
     struct gguf_make m;
 
-    gm_small(&m);
+    gguf_small(&m);
     gm_put_zeros(&m.data, 1024);
     if (tensors != 0)
         m.n_tensors = tensors;
     if (keys != 0)
         m.n_keys = keys;
-    refused(&m, ERR_FORMAT, text);
+    gguf_refused(&m, ERR_FORMAT, text);
     gm_done(&m);
 }
 
@@ -178,7 +179,7 @@ static void g03_key_counts_beyond_the_file_are_refused(void **state)
     gm_u32(&m, "only", 1);
     m.n_keys = 1000;
     gm_put_zeros(&m.data, 1 << 16);
-    refused(&m, ERR_FORMAT, "key 1: name: length 0");
+    gguf_refused(&m, ERR_FORMAT, "key 1: name: length 0");
     gm_done(&m);
 }
 
@@ -190,10 +191,10 @@ static void counts_above_the_limits_are_unsupported(void **state)
     gm_init(&m);
     m.n_keys = (1 << 16) + 1;
     gm_put_zeros(&m.data, 1 << 21);
-    refused(&m, ERR_UNSUPPORTED, "byte 16: key count: 65537, more than 65536");
+    gguf_refused(&m, ERR_UNSUPPORTED, "byte 16: key count: 65537, more than 65536");
     m.n_keys = 0;
     m.n_tensors = (1 << 16) + 1;
-    refused(&m, ERR_UNSUPPORTED, "byte 8: tensor count: 65537, more than 65536");
+    gguf_refused(&m, ERR_UNSUPPORTED, "byte 8: tensor count: 65537, more than 65536");
     gm_done(&m);
 }
 
@@ -208,7 +209,7 @@ static void refused_key_length(uint64_t n)
     gm_put_u64(&m.keys, n);
     gm_put_zeros(&m.keys, 100);
     m.n_keys = 1;
-    refused(&m, ERR_FORMAT, "byte 24: key 0: name: length");
+    gguf_refused(&m, ERR_FORMAT, "byte 24: key 0: name: length");
     gm_done(&m);
 }
 
@@ -229,7 +230,7 @@ static void refused_text_length(uint64_t n)
     gm_init(&m);
     gm_key(&m, "k", GGUF_STR);
     gm_put_u64(&m.keys, n);
-    refused(&m, ERR_FORMAT, "byte 37: key 0 \"k\": value: length");
+    gguf_refused(&m, ERR_FORMAT, "byte 37: key 0 \"k\": value: length");
     gm_done(&m);
 }
 
@@ -248,7 +249,7 @@ static void refused_array(uint32_t elem, uint64_t n, const char *text)
     gm_init(&m);
     gm_arr(&m, "k", elem, n, NULL, 0);
     gm_put_zeros(&m.data, 40);
-    refused(&m, ERR_FORMAT, text);
+    gguf_refused(&m, ERR_FORMAT, text);
     gm_done(&m);
 }
 
@@ -307,7 +308,7 @@ static void g06_more_than_four_dimensions_are_refused(void **state)
         gm_put_u32(&m.infos, counts[i]);
         gm_put_zeros(&m.infos, 200);
         m.n_tensors = 1;
-        refused(&m, ERR_FORMAT, "byte 33: tensor 0 \"t\": dimensions: |more than 4");
+        gguf_refused(&m, ERR_FORMAT, "byte 33: tensor 0 \"t\": dimensions: |more than 4");
         gm_done(&m);
     }
 }
@@ -320,13 +321,13 @@ static void g06_four_dimensions_and_none_are_read(void **state)
     gm_init(&m);
     gm_tensor(&m, "four", DTYPE_F16, 4, (uint64_t[]){ 2, 3, 4, 5 });
     gm_tensor(&m, "none", DTYPE_F32, 0, NULL);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     assert_int_equal(gguf_tensor(o.g, 0)->n_dims, 4);
     assert_int_equal(gguf_tensor(o.g, 0)->bytes, 2 * 2 * 3 * 4 * 5);
     assert_int_equal(gguf_tensor(o.g, 1)->n_dims, 1);
     assert_int_equal(gguf_tensor(o.g, 1)->ne[0], 1);
     assert_int_equal(gguf_tensor(o.g, 1)->bytes, 4);
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -349,7 +350,7 @@ static void g07_an_end_inside_a_later_key_frees_only_what_is_there(void **state)
     gm_put_str(&m.keys, "a");
     gm_put_u64(&m.keys, 100);
     gm_put_zeros(&m.data, 32);
-    refused(&m, ERR_FORMAT, "key 2 \"three\": string 1 of array: length 100");
+    gguf_refused(&m, ERR_FORMAT, "key 2 \"three\": string 1 of array: length 100");
     // The second walk, which keeps things, fails late too: the eighth key is the second one again.
     gm_done(&m);
     gm_init(&m);
@@ -357,7 +358,7 @@ static void g07_an_end_inside_a_later_key_frees_only_what_is_there(void **state)
         gm_strs(&m, (const char *[]){ "a", "b", "c", "d", "e", "f", "b" }[i], 1,
                 (const char *[]){ "text" });
     gm_tensor(&m, "t", DTYPE_F32, 1, (uint64_t[]){ 8 });
-    refused(&m, ERR_FORMAT, "key 6 \"b\": it is there twice");
+    gguf_refused(&m, ERR_FORMAT, "key 6 \"b\": it is there twice");
     gm_done(&m);
     mallopt(M_PERTURB, 0);
 }
@@ -369,21 +370,21 @@ static void g08_files_without_keys_or_tensors_are_read(void **state)
     uint32_t u;
 
     gm_init(&m);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     assert_int_equal(gguf_n_keys(o.g), 0);
     assert_int_equal(gguf_n_tensors(o.g), 0);
     assert_int_equal(gguf_find_tensor(o.g, "t"), -1);
     assert_int_equal(gguf_find_key(o.g, "k"), -1);
     assert_false(gguf_get_u32(o.g, "k", &u));
     assert_int_equal(gguf_file_bytes(o.g, 0), 32);
-    walk_all(o.g);
-    done(&o);
+    gguf_walk_all(o.g);
+    opened_done(&o);
     gm_tensor(&m, "t", DTYPE_F32, 1, (uint64_t[]){ 8 });
-    o = opens(&m);
+    o = gguf_opens(&m);
     assert_int_equal(gguf_n_keys(o.g), 0);
     assert_int_equal(gguf_find_tensor(o.g, "t"), 0);
-    walk_all(o.g);
-    done(&o);
+    gguf_walk_all(o.g);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -397,9 +398,9 @@ static void g15_alignments_other_than_powers_of_two_are_refused(void **state)
 
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct gguf_make m;
-        gm_small(&m);
+        gguf_small(&m);
         gm_u32(&m, "general.alignment", bad[i]);
-        refused(&m, ERR_FORMAT, "key 2 \"general.alignment\": |is no power of two");
+        gguf_refused(&m, ERR_FORMAT, "key 2 \"general.alignment\": |is no power of two");
         gm_done(&m);
     }
 }
@@ -414,10 +415,10 @@ static void g15_powers_of_two_from_8_are_alignments(void **state)
         m.alignment = a;
         gm_tensor(&m, "one", DTYPE_F32, 1, (uint64_t[]){ 1 });
         gm_tensor(&m, "two", DTYPE_F32, 1, (uint64_t[]){ 1 });
-        struct opened o = opens(&m);
+        struct opened o = gguf_opens(&m);
         assert_int_equal(gguf_data_offset(o.g, 0), m.data_at);
         assert_int_equal(gguf_tensor(o.g, 1)->offset, m.data_at + a);
-        done(&o);
+        opened_done(&o);
         gm_done(&m);
     }
 }
@@ -427,7 +428,7 @@ static void g16_alignment_of_another_type_is_refused(void **state)
     (void)state;
     for (int type = 0; type < 6; type++) {
         struct gguf_make m;
-        gm_small(&m);
+        gguf_small(&m);
         switch (type) {
         case 0:
             gm_i32(&m, "general.alignment", 32);
@@ -448,7 +449,7 @@ static void g16_alignment_of_another_type_is_refused(void **state)
             gm_bool(&m, "general.alignment", true);
             break;
         }
-        refused(&m, ERR_FORMAT, "key 2 \"general.alignment\": type |instead of u32");
+        gguf_refused(&m, ERR_FORMAT, "key 2 \"general.alignment\": type |instead of u32");
         gm_done(&m);
     }
 }
@@ -460,9 +461,9 @@ static void refused_version(uint32_t version, enum err_code code, const char *te
 {
     struct gguf_make m;
 
-    gm_small(&m);
+    gguf_small(&m);
     m.version = version;
-    refused(&m, code, text);
+    gguf_refused(&m, code, text);
     gm_done(&m);
 }
 
@@ -476,7 +477,7 @@ static void g18_version_1_is_refused_by_name(void **state)
     m.version = 1;
     gm_put_zeros(&m.keys, 100); // a key of length 0
     m.n_keys = 1;
-    refused(&m, ERR_UNSUPPORTED, "byte 4: version: 1");
+    gguf_refused(&m, ERR_UNSUPPORTED, "byte 4: version: 1");
     gm_done(&m);
 }
 
@@ -501,19 +502,19 @@ static void g21_other_magics_are_refused(void **state)
     static const char bad[][5] = { "gguf", "GGUf", "FUGG", "GGU\xff", "PK\3\4", "\"\\\n\x1b" };
     struct gguf_make m;
 
-    gm_small(&m);
+    gguf_small(&m);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         memcpy(m.magic, bad[i], 4);
-        refused(&m, ERR_FORMAT, "byte 0: magic: |is not \"GGUF\"");
+        gguf_refused(&m, ERR_FORMAT, "byte 0: magic: |is not \"GGUF\"");
     }
     memcpy(m.magic, "tjgg", 4);
-    refused(&m, ERR_UNSUPPORTED, "byte 0: magic: this is GGJT");
+    gguf_refused(&m, ERR_UNSUPPORTED, "byte 0: magic: this is GGJT");
     memcpy(m.magic, "lmgg", 4);
-    refused(&m, ERR_UNSUPPORTED, "byte 0: magic: this is GGML");
+    gguf_refused(&m, ERR_UNSUPPORTED, "byte 0: magic: this is GGML");
     memcpy(m.magic, "fmgg", 4);
-    refused(&m, ERR_UNSUPPORTED, "byte 0: magic: this is GGMF");
+    gguf_refused(&m, ERR_UNSUPPORTED, "byte 0: magic: this is GGMF");
     memcpy(m.magic, "algg", 4);
-    refused(&m, ERR_UNSUPPORTED, "byte 0: magic: this is GGLA");
+    gguf_refused(&m, ERR_UNSUPPORTED, "byte 0: magic: this is GGLA");
     gm_done(&m);
 }
 
@@ -529,8 +530,8 @@ static void g19_an_empty_key_is_refused(void **state)
     gm_u8(&m, "", 1);
     assert_int_equal(24 + m.keys.n, 37); // the 37-byte file
     const struct gm_bytes *f = gm_finish(&m);
-    refused_bytes(f->p, 37, NULL, ERR_FORMAT, "byte");
-    refused_bytes(f->p, f->n, NULL, ERR_FORMAT, "byte 24: key 0: name: length 0");
+    gguf_refused_bytes(f->p, 37, NULL, ERR_FORMAT, "byte");
+    gguf_refused_bytes(f->p, f->n, NULL, ERR_FORMAT, "byte 24: key 0: name: length 0");
     gm_done(&m);
 }
 
@@ -554,14 +555,14 @@ static void g21_names_that_are_no_text_are_refused(void **state)
         gm_put_u32(&m.keys, GGUF_U32);
         gm_put_u32(&m.keys, 1);
         m.n_keys = 1;
-        refused(&m, ERR_FORMAT, "key 0: name: byte 0x|is no text");
+        gguf_refused(&m, ERR_FORMAT, "key 0: name: byte 0x|is no text");
         gm_done(&m);
         gm_init(&m);
         gm_put_u64(&m.infos, bad[i].n);
         gm_put(&m.infos, bad[i].p, bad[i].n);
         gm_put_zeros(&m.infos, 64);
         m.n_tensors = 1;
-        refused(&m, ERR_FORMAT, "tensor 0: name: byte 0x|is no text");
+        gguf_refused(&m, ERR_FORMAT, "tensor 0: name: byte 0x|is no text");
         gm_done(&m);
     }
 }
@@ -575,11 +576,11 @@ static void g21_names_of_other_scripts_are_read(void **state)
     gm_init(&m);
     gm_u32(&m, "llama.größe.大きさ", 7);
     gm_tensor(&m, "вес.weight", DTYPE_F32, 1, (uint64_t[]){ 1 });
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     assert_true(gguf_get_u32(o.g, "llama.größe.大きさ", &v));
     assert_int_equal(v, 7);
     assert_int_equal(gguf_find_tensor(o.g, "вес.weight"), 0);
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -595,11 +596,11 @@ static void g21_tensor_names_have_1_to_63_bytes(void **state)
         gm_init(&m);
         gm_tensor(&m, name, DTYPE_F32, 1, (uint64_t[]){ 1 });
         if (n == 63) {
-            struct opened o = opens(&m);
+            struct opened o = gguf_opens(&m);
             assert_int_equal(strlen(gguf_tensor(o.g, 0)->name), 63);
-            done(&o);
+            opened_done(&o);
         } else {
-            refused(&m, ERR_FORMAT, "byte 24: tensor 0: name: length 6|more than 63");
+            gguf_refused(&m, ERR_FORMAT, "byte 24: tensor 0: name: length 6|more than 63");
         }
         gm_done(&m);
         name[n] = 'n';
@@ -607,7 +608,7 @@ static void g21_tensor_names_have_1_to_63_bytes(void **state)
     struct gguf_make m;
     gm_init(&m);
     gm_tensor(&m, "", DTYPE_F32, 1, (uint64_t[]){ 1 });
-    refused(&m, ERR_FORMAT, "byte 24: tensor 0: name: length 0");
+    gguf_refused(&m, ERR_FORMAT, "byte 24: tensor 0: name: length 0");
     gm_done(&m);
 }
 
@@ -622,11 +623,11 @@ static void g21_key_names_have_up_to_65535_bytes(void **state)
         gm_init(&m);
         gm_u32(&m, name, 1);
         if (n == 65535) {
-            struct opened o = opens(&m);
+            struct opened o = gguf_opens(&m);
             assert_int_equal(gguf_find_key(o.g, name), 0);
-            done(&o);
+            opened_done(&o);
         } else {
-            refused(&m, ERR_FORMAT, "byte 24: key 0: name: length 65536");
+            gguf_refused(&m, ERR_FORMAT, "byte 24: key 0: name: length 65536");
         }
         gm_done(&m);
     }
@@ -638,9 +639,9 @@ static void g21_a_key_twice_is_refused(void **state)
     (void)state;
     struct gguf_make m;
 
-    gm_small(&m);
+    gguf_small(&m);
     gm_u32(&m, "general.architecture", 1);
-    refused(&m, ERR_FORMAT, "byte 102: key 2 \"general.architecture\": it is there twice");
+    gguf_refused(&m, ERR_FORMAT, "byte 102: key 2 \"general.architecture\": it is there twice");
     gm_done(&m);
 }
 
@@ -654,15 +655,15 @@ static void g21_unknown_value_types_are_refused(void **state)
         gm_init(&m);
         gm_key(&m, "k", bad[i]);
         gm_put_zeros(&m.keys, 64);
-        refused(&m, ERR_FORMAT, "byte 33: key 0 \"k\": type: |no type of GGUF");
+        gguf_refused(&m, ERR_FORMAT, "byte 33: key 0 \"k\": type: |no type of GGUF");
         gm_done(&m);
         gm_init(&m);
         gm_arr(&m, "k", bad[i], 1, "\0\0\0\0\0\0\0", 8);
-        refused(&m, ERR_FORMAT, "byte 37: key 0 \"k\": array type: |no type of GGUF");
+        gguf_refused(&m, ERR_FORMAT, "byte 37: key 0 \"k\": array type: |no type of GGUF");
         gm_done(&m);
         gm_init(&m);
         gm_arr(&m, "k", bad[i], 0, NULL, 0); // an empty array has a type too
-        refused(&m, ERR_FORMAT, "array type: ");
+        gguf_refused(&m, ERR_FORMAT, "array type: ");
         gm_done(&m);
     }
 }
@@ -686,7 +687,7 @@ static void g20_arrays_of_arrays_are_refused_at_any_depth(void **state)
         gm_put_u32(&m.keys, GGUF_U8);
         gm_put_u64(&m.keys, 1);
         gm_put_u8(&m.keys, 1);
-        refused(&m, ERR_UNSUPPORTED, "byte 37: key 0 \"k\": array type: an array of arrays");
+        gguf_refused(&m, ERR_UNSUPPORTED, "byte 37: key 0 \"k\": array type: an array of arrays");
         gm_done(&m);
     }
 }
@@ -703,20 +704,20 @@ static void g24_bools_other_than_0_and_1_are_refused(void **state)
         gm_key(&m, "k", GGUF_BOOL);
         gm_put_u8(&m.keys, (uint8_t)v);
         if (v > 1) {
-            refused(&m, ERR_FORMAT, "byte 37: key 0 \"k\": value: |(bool)");
+            gguf_refused(&m, ERR_FORMAT, "byte 37: key 0 \"k\": value: |(bool)");
         } else {
             bool b = v == 0;
-            struct opened o = opens(&m);
+            struct opened o = gguf_opens(&m);
             assert_true(gguf_get_bool(o.g, "k", &b));
             assert_int_equal(b, v == 1);
-            done(&o);
+            opened_done(&o);
         }
         gm_done(&m);
     }
     struct gguf_make m;
     gm_init(&m);
     gm_arr(&m, "k", GGUF_BOOL, 5, (uint8_t[]){ 0, 1, 1, 2, 0 }, 5);
-    refused(&m, ERR_FORMAT, "byte 52: key 0 \"k\": value: 2 is neither");
+    gguf_refused(&m, ERR_FORMAT, "byte 52: key 0 \"k\": value: 2 is neither");
     gm_done(&m);
 }
 
@@ -733,13 +734,13 @@ static void g24_floats_come_as_they_are(void **state)
         gm_init(&m);
         gm_f32(&m, "f", values[i]);
         gm_f64(&m, "d", (double)values[i]);
-        struct opened o = opens(&m);
+        struct opened o = gguf_opens(&m);
         assert_true(gguf_get_f32(o.g, "f", &f));
         assert_memory_equal(&f, &values[i], sizeof(f));
         assert_true(gguf_get_f32(o.g, "d", &f));
         assert_memory_equal(&f, &values[i], sizeof(f));
-        walk_all(o.g);
-        done(&o);
+        gguf_walk_all(o.g);
+        opened_done(&o);
         gm_done(&m);
     }
 }
@@ -770,7 +771,7 @@ static void arrays_of_any_type_are_aligned_wherever_they_lie(void **state)
             gm_arr(&m, name, types[t], sizeof(data) / sizes[t], data, sizeof(data));
             name[len] = 'k';
             gm_str(&m, "after", "text");
-            struct opened o = opens(&m);
+            struct opened o = gguf_opens(&m);
             assert_true(gguf_get_arr(o.g, gguf_key_name(o.g, 2), &a));
             assert_int_equal(strlen(gguf_key_name(o.g, 2)), len);
             assert_int_equal((uintptr_t)a.data % sizes[t], 0);
@@ -782,8 +783,8 @@ static void arrays_of_any_type_are_aligned_wherever_they_lie(void **state)
             assert_string_equal(s.p, "b");
             assert_true(gguf_get_str(o.g, "after", &s));
             assert_string_equal(s.p, "text");
-            walk_all(o.g);
-            done(&o);
+            gguf_walk_all(o.g);
+            opened_done(&o);
             gm_done(&m);
         }
     }
@@ -801,7 +802,7 @@ static void texts_may_hold_any_bytes(void **state)
     gm_put(&m.keys, "a\0\xff\n\0", 5);
     gm_str(&m, "empty", "");
     gm_strs(&m, "list", 4, (const char *[]){ "", "\xc3", "", "" });
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     assert_true(gguf_get_str(o.g, "k", &s));
     assert_int_equal(s.n, 5);
     assert_memory_equal(s.p, "a\0\xff\n\0\0", 6);
@@ -810,8 +811,8 @@ static void texts_may_hold_any_bytes(void **state)
     assert_int_equal(s.p[0], 0);
     assert_int_equal(gguf_arr_str(o.g, "list", 1).n, 1);
     assert_int_equal(gguf_arr_str(o.g, "list", 3).n, 0);
-    walk_all(o.g);
-    done(&o);
+    gguf_walk_all(o.g);
+    opened_done(&o);
     gm_done(&m);
 }
 

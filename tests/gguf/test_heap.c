@@ -109,7 +109,7 @@ static void the_counter_counts(void **state)
     struct gguf_make m;
     bool ok;
 
-    gm_small(&m);
+    gguf_small(&m);
     uint64_t n = cost_of(&m, &ok);
     assert_true(ok && n > 200 && n < 4096);
     gm_done(&m);

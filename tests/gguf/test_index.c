@@ -37,13 +37,13 @@ static void finds_every_name_and_no_other(void **state)
         struct index ix;
         for (int i = 0; i < n; i++)
             names[i] = str_of(arena_printf(&a, "blk.%d.weight", i));
-        assert_true(index_make(&ix, names, n, index_seed(), &twice));
+        assert_true(gguf_index_make(&ix, names, n, gguf_index_seed(), &twice));
         for (int i = 0; i < n; i++) {
-            assert_int_equal(index_find(&ix, str_of(arena_printf(&a, "blk.%d.weight", i))), i);
-            assert_int_equal(index_find(&ix, str_of(arena_printf(&a, "blk.%d.weigh", i))), -1);
+            assert_int_equal(gguf_index_find(&ix, str_of(arena_printf(&a, "blk.%d.weight", i))), i);
+            assert_int_equal(gguf_index_find(&ix, str_of(arena_printf(&a, "blk.%d.weigh", i))), -1);
         }
-        assert_int_equal(index_find(&ix, str_of("")), -1);
-        index_done(&ix);
+        assert_int_equal(gguf_index_find(&ix, str_of("")), -1);
+        gguf_index_done(&ix);
         free(names);
         arena_done(&a);
     }
@@ -56,9 +56,9 @@ static void says_which_name_is_there_twice(void **state)
     struct index ix;
     int twice = -1;
 
-    assert_false(index_make(&ix, names, 5, 7, &twice));
+    assert_false(gguf_index_make(&ix, names, 5, 7, &twice));
     assert_int_equal(twice, 3);
-    index_done(&ix);
+    gguf_index_done(&ix);
 }
 
 struct hashed {
@@ -101,10 +101,10 @@ static void names_of_equal_hash_are_told_apart(void **state)
         if (all[k].hash != all[k - 1].hash)
             continue;
         n_pairs++;
-        assert_true(index_make(&ix, &name, 1, 1, &twice));
-        assert_int_equal(index_find(&ix, name), 0);
-        assert_int_equal(index_find(&ix, numbered(two, all[k].i)), -1);
-        index_done(&ix);
+        assert_true(gguf_index_make(&ix, &name, 1, 1, &twice));
+        assert_int_equal(gguf_index_find(&ix, name), 0);
+        assert_int_equal(gguf_index_find(&ix, numbered(two, all[k].i)), -1);
+        gguf_index_done(&ix);
     }
     assert_true(n_pairs > 0);
     free(all);
@@ -113,7 +113,7 @@ static void names_of_equal_hash_are_told_apart(void **state)
 static void each_opening_has_a_seed_of_its_own(void **state)
 {
     (void)state;
-    uint64_t a = index_seed(), b = index_seed(), c = index_seed();
+    uint64_t a = gguf_index_seed(), b = gguf_index_seed(), c = gguf_index_seed();
 
     assert_true(a != b || b != c);
 }
@@ -132,14 +132,14 @@ static void g23_65536_keys_with_a_long_common_beginning_open_in_200_ms(void **st
     }
     gm_finish(&m);
     int64_t t = cpu_ns();
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     t = cpu_ns() - t;
     assert_int_equal(gguf_n_keys(o.g), N);
     snprintf(name + 200, 20, "%08d", N - 1);
     assert_int_equal(gguf_find_key(o.g, name), N - 1);
     printf("%.1f ms\n", (double)t / 1e6);
     assert_true(t < 200 * 1000000);
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -157,7 +157,7 @@ static void g23_the_last_of_65536_keys_twice_is_refused_in_200_ms(void **state)
     }
     const struct gm_bytes *f = gm_finish(&m);
     int64_t t = cpu_ns();
-    refused_bytes(f->p, f->n, NULL, ERR_FORMAT, "key 65535 |it is there twice");
+    gguf_refused_bytes(f->p, f->n, NULL, ERR_FORMAT, "key 65535 |it is there twice");
     t = cpu_ns() - t;
     printf("%.1f ms\n", (double)t / 1e6);
     assert_true(t < 200 * 1000000);

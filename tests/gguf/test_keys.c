@@ -68,7 +68,7 @@ static void integers_of_any_type_fit_or_are_refused(void **state)
     struct gguf_make m;
 
     all_types(&m);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         uint32_t u = 0xdead;
         int64_t v = 0xdead;
@@ -77,7 +77,7 @@ static void integers_of_any_type_fit_or_are_refused(void **state)
         assert_int_equal(gguf_get_i64(o.g, cases[i].name, &v), cases[i].i64);
         assert_int_equal(v, cases[i].i64 ? cases[i].value : 0xdead);
     }
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -90,7 +90,7 @@ static void floats_come_from_any_number(void **state)
     all_types(&m);
     gm_f64(&m, "huge", 1e300);
     gm_f64(&m, "largest", (double)FLT_MAX);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     assert_true(gguf_get_f32(o.g, "f32", &f) && f == 1e-5f);
     assert_true(gguf_get_f32(o.g, "f64", &f) && f == 0.1f);
     assert_true(gguf_get_f32(o.g, "i8", &f) && f == -3);
@@ -103,7 +103,7 @@ static void floats_come_from_any_number(void **state)
     assert_false(gguf_get_f32(o.g, "f32s", &f));
     assert_false(gguf_get_f32(o.g, "not there", &f));
     assert_true(f == 7);
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -113,7 +113,7 @@ static void bools_and_texts_are_only_themselves(void **state)
     struct gguf_make m;
 
     all_types(&m);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     for (int k = 0; k < gguf_n_keys(o.g); k++) {
         const char *name = gguf_key_name(o.g, k);
         struct str s = { "unset", 5 };
@@ -123,7 +123,7 @@ static void bools_and_texts_are_only_themselves(void **state)
         assert_int_equal(gguf_get_str(o.g, name, &s), strcmp(name, "str") == 0);
         assert_true(str_is(s, strcmp(name, "str") == 0 ? "text" : "unset"));
     }
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -140,7 +140,7 @@ static void keys_that_are_not_there_are_of_no_type(void **state)
     bool b;
 
     all_types(&m);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     assert_int_equal(gguf_find_key(o.g, ""), -1);
     assert_false(gguf_get_u32(o.g, "u", &u));
     assert_false(gguf_get_i64(o.g, "u", &i));
@@ -150,7 +150,7 @@ static void keys_that_are_not_there_are_of_no_type(void **state)
     assert_false(gguf_get_arr(o.g, "u", &a));
     assert_null(gguf_arr_strs(o.g, "u", &n));
     assert_null(gguf_arr_str(o.g, "u", 0).p);
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -187,7 +187,7 @@ static void elements_are_numbers_where_they_fit(void **state)
     struct gguf_make m;
 
     all_types(&m);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct gguf_arr a;
         int64_t v = 0xdead;
@@ -198,7 +198,7 @@ static void elements_are_numbers_where_they_fit(void **state)
         assert_true(gguf_arr_f64(&a, cases[i].i, &d));
         assert_true(d == cases[i].f64 || (isnan(d) && isnan(cases[i].f64)));
     }
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -208,7 +208,7 @@ static void elements_end_with_the_array(void **state)
     struct gguf_make m;
 
     all_types(&m);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     for (int k = 0; k < gguf_n_keys(o.g); k++) {
         const char *name = gguf_key_name(o.g, k);
         struct gguf_arr a;
@@ -222,7 +222,7 @@ static void elements_end_with_the_array(void **state)
         assert_null(gguf_arr_str(o.g, name, a.n).p);
         assert_null(gguf_arr_str(o.g, name, UINT64_MAX).p);
     }
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -239,7 +239,7 @@ static void m05_an_array_is_never_read_as_another_type(void **state)
     gm_arr(&m, "tokenizer.ggml.token_type", GGUF_U8, 5, (uint8_t[]){ 6, 7, 8, 9, 10 }, 5);
     gm_arr(&m, "tokenizer.ggml.tokens", GGUF_U32, 5, (uint32_t[]){ 1, 2, 3, 4, 5 }, 20);
     gm_str(&m, "tokenizer.ggml.merges", "a b");
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     assert_true(gguf_get_arr(o.g, "tokenizer.ggml.scores", &a)); // the type comes with it
     assert_int_equal(a.type, GGUF_U8);
     assert_true(gguf_arr_i64(&a, 4, &v)); // and elements are read by it
@@ -252,16 +252,16 @@ static void m05_an_array_is_never_read_as_another_type(void **state)
     assert_int_equal(n, 0xdead);
     assert_null(gguf_arr_str(o.g, "tokenizer.ggml.tokens", 0).p);
     assert_false(gguf_get_arr(o.g, "tokenizer.ggml.merges", &a));
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
     gm_init(&m);
     gm_strs(&m, "tokenizer.ggml.scores", 2, (const char *[]){ "12345678", "x" });
-    o = opens(&m);
+    o = gguf_opens(&m);
     assert_true(gguf_get_arr(o.g, "tokenizer.ggml.scores", &a));
     assert_int_equal(a.type, GGUF_STR);
     assert_null(a.data);
     assert_false(gguf_arr_i64(&a, 0, &v));
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -272,7 +272,7 @@ static void strings_of_arrays_come_one_by_one_and_all_at_once(void **state)
     uint64_t n;
 
     all_types(&m);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     const struct str *all = gguf_arr_strs(o.g, "strs", &n);
     assert_int_equal(n, 3);
     assert_string_equal(all[0].p, "one");
@@ -281,7 +281,7 @@ static void strings_of_arrays_come_one_by_one_and_all_at_once(void **state)
     assert_ptr_equal(gguf_arr_str(o.g, "strs", 2).p, all[2].p);
     assert_non_null(gguf_arr_strs(o.g, "no strs", &n));
     assert_int_equal(n, 0);
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -315,7 +315,7 @@ static void text_of_values_is_short_and_exact(void **state)
     char *umlaut = xasprintf("%s\xc3\xa4", full);
     gm_str(&m, "121", umlaut);
     free(umlaut);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     check_text(o.g, "u64", "18446744073709551615");
     check_text(o.g, "i64", "-9223372036854775808");
     check_text(o.g, "i8", "-3");
@@ -340,7 +340,7 @@ static void text_of_values_is_short_and_exact(void **state)
     full[119] = 0;
     snprintf(cut, sizeof(cut), "\"%s...\" (121 bytes)", full);
     check_text(o.g, "121", cut);
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -350,7 +350,7 @@ static void text_stops_where_the_buffer_is_full(void **state)
     struct gguf_make m;
 
     all_types(&m);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     for (int k = 0; k < gguf_n_keys(o.g); k++) {
         struct buf all, part;
         buf_init(&all, 4096);
@@ -365,7 +365,7 @@ static void text_stops_where_the_buffer_is_full(void **state)
         }
         buf_done(&all);
     }
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 

@@ -22,7 +22,7 @@ static void check_seed(void *arg, const char *name, bool good, const uint8_t *p,
     if (gguf_open_mem(&g, p, n, name, NULL, &e) != good)
         fail_msg("%s: %s", name, e.msg);
     if (good) {
-        walk_all(g);
+        gguf_walk_all(g);
         gguf_close(g);
     } else {
         assert_true(e.code == ERR_FORMAT || e.code == ERR_UNSUPPORTED);
@@ -57,7 +57,7 @@ static void break_bytes(void *arg, const char *name, bool good, const uint8_t *p
             copy[i] = values[v];
             if (gguf_open_mem(&g, copy, n, "x", &(struct gguf_opts){ .head_only = v % 2 != 0 },
                               &e)) {
-                walk_all(g);
+                gguf_walk_all(g);
                 gguf_close(g);
             } else if (strncmp(e.msg, "x: byte ", 8) != 0) {
                 fail_msg("no place: %s", e.msg);

@@ -34,7 +34,7 @@ static void refused_shape(uint32_t type, uint32_t n_dims, const uint64_t *ne, en
     gm_init(&m);
     gm_info(&m, "t", type, n_dims, ne, 0);
     gm_put_zeros(&m.data, 1024);
-    refused(&m, code, texts);
+    gguf_refused(&m, code, texts);
     gm_done(&m);
 }
 
@@ -69,7 +69,7 @@ static void refused_sums(uint32_t type, uint64_t bytes_each, int n, const uint64
     }
     gm_info(&m, "small", DTYPE_F32, 1, DIMS(8), sum);
     gm_put_zeros(&m.data, 1024);
-    refused(&m, code, texts);
+    gguf_refused(&m, code, texts);
     gm_done(&m);
 }
 
@@ -128,8 +128,8 @@ static void g14_data_beyond_the_file_is_refused(void **state)
 
     gm_init(&m);
     gm_tensor_data(&m, "t", DTYPE_F16, 2, DIMS(512, 2), NULL, 32);
-    refused(&m, ERR_FORMAT,
-            "byte 57: tensor 0 \"t\": offset: data from 96 to 2144, but the file has 128");
+    gguf_refused(&m, ERR_FORMAT,
+                 "byte 57: tensor 0 \"t\": offset: data from 96 to 2144, but the file has 128");
     gm_done(&m);
 }
 
@@ -149,10 +149,11 @@ static void g14_offsets_beyond_the_file_are_refused(void **state)
         gm_init(&m);
         gm_info(&m, "t", DTYPE_F32, 1, DIMS(8), bad[i]);
         gm_put_zeros(&m.data, 1024);
-        refused(&m, ERR_FORMAT, "byte 49: tensor 0 \"t\": offset: ");
+        gguf_refused(&m, ERR_FORMAT, "byte 49: tensor 0 \"t\": offset: ");
         const struct gm_bytes *f = gm_finish(&m);
         if (bad[i] >= two_63 - 32) // not even where data may be missing
-            refused_bytes(f->p, f->n, &(struct gguf_opts){ .head_only = true }, ERR_FORMAT, "2^63");
+            gguf_refused_bytes(f->p, f->n, &(struct gguf_opts){ .head_only = true }, ERR_FORMAT,
+                               "2^63");
         gm_done(&m);
     }
 }
@@ -165,13 +166,13 @@ static void g14_data_up_to_the_last_byte_is_read(void **state)
     gm_init(&m);
     gm_info(&m, "t", DTYPE_F32, 1, DIMS(7), 1024);
     gm_put_zeros(&m.data, 1024 + 28);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     assert_ptr_equal((const uint8_t *)gguf_data(o.g, 0) + 28, o.bytes + o.n);
-    walk_all(o.g);
-    done(&o);
+    gguf_walk_all(o.g);
+    opened_done(&o);
     m.data.n--;
-    refused(&m, ERR_FORMAT,
-            "byte 49: tensor 0 \"t\": offset: data from 1088 to 1116, but the file has 1115");
+    gguf_refused(&m, ERR_FORMAT,
+                 "byte 49: tensor 0 \"t\": offset: data from 1088 to 1116, but the file has 1115");
     gm_done(&m);
 }
 
@@ -214,7 +215,7 @@ static void g21_all_types_of_this_program_are_read(void **state)
         }
     }
     assert_true(n > 10);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     assert_int_equal(gguf_n_tensors(o.g), n);
     for (int i = 0; i < n; i++) {
         const struct gguf_tensor *t = gguf_tensor(o.g, i);
@@ -223,7 +224,7 @@ static void g21_all_types_of_this_program_are_read(void **state)
         assert_int_equal(t->bytes, 512 / info->block * info->block_bytes * 6);
         assert_int_equal(*(const uint8_t *)gguf_data(o.g, i), (i * 31 + 1) & 0xff);
     }
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -237,7 +238,7 @@ static void g21_offsets_that_are_not_aligned_are_refused(void **state)
         gm_init(&m);
         gm_info(&m, "t", DTYPE_F32, 1, DIMS(8), bad[i]);
         gm_put_zeros(&m.data, 1024);
-        refused(&m, ERR_FORMAT, "byte 49: tensor 0 \"t\": offset: |is no multiple of 32");
+        gguf_refused(&m, ERR_FORMAT, "byte 49: tensor 0 \"t\": offset: |is no multiple of 32");
         gm_done(&m);
     }
 }
@@ -254,7 +255,7 @@ static void g21_tensors_that_overlap_are_refused(void **state)
         gm_info(&m, "one", DTYPE_F32, 1, DIMS(25), 0);
         gm_info(&m, "two", DTYPE_F32, 1, DIMS(8), second[i]);
         gm_put_zeros(&m.data, 1024);
-        refused(&m, ERR_FORMAT, "tensor 2 \"two\": offset: |tensor 1 \"one\"");
+        gguf_refused(&m, ERR_FORMAT, "tensor 2 \"two\": offset: |tensor 1 \"one\"");
         gm_done(&m);
     }
     struct gguf_make m; // one inside the other, with a third between their beginnings
@@ -263,7 +264,7 @@ static void g21_tensors_that_overlap_are_refused(void **state)
     gm_info(&m, "between", DTYPE_F32, 1, DIMS(8), 64);
     gm_info(&m, "big", DTYPE_F32, 1, DIMS(200), 0);
     gm_put_zeros(&m.data, 1024);
-    refused(&m, ERR_FORMAT, "lies in that of tensor 2 \"big\"");
+    gguf_refused(&m, ERR_FORMAT, "lies in that of tensor 2 \"big\"");
     gm_done(&m);
 }
 
@@ -277,12 +278,12 @@ static void g21_tensors_in_any_order_and_with_gaps_are_read(void **state)
     gm_info(&m, "first", DTYPE_F32, 1, DIMS(8), 64);
     gm_info(&m, "middle", DTYPE_F32, 1, DIMS(8), 96);
     gm_put_zeros(&m.data, 1024);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     assert_int_equal(gguf_tensor(o.g, 0)->offset, m.data_at + 992);
     assert_int_equal(gguf_tensor(o.g, 1)->offset, m.data_at + 64);
     assert_int_equal(gguf_tensor(o.g, 2)->offset, m.data_at + 96);
-    walk_all(o.g);
-    done(&o);
+    gguf_walk_all(o.g);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -291,9 +292,9 @@ static void g21_a_tensor_name_twice_is_refused(void **state)
     (void)state;
     struct gguf_make m;
 
-    gm_small(&m);
+    gguf_small(&m);
     gm_tensor(&m, "token_embd.weight", DTYPE_F32, 1, DIMS(8));
-    refused(&m, ERR_FORMAT, "tensor \"token_embd.weight\": it is there twice");
+    gguf_refused(&m, ERR_FORMAT, "tensor \"token_embd.weight\": it is there twice");
     gm_done(&m);
 }
 
@@ -345,11 +346,11 @@ static void many_tensors_are_checked_in_little_time(void **state)
     }
     gm_put_zeros(&m.data, (size_t)N * 32);
     int64_t t = clock_ns();
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     t = clock_ns() - t;
     assert_int_equal(gguf_n_tensors(o.g), N);
     assert_true(t < 1000000000);
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 
@@ -380,22 +381,22 @@ static void mxfp4_is_type_4_only_in_files_of_gptoss(void **state)
     gm_init(&m);
     gm_str(&m, "general.architecture", "gptoss");
     gm_tensor_data(&m, "t", 4, 2, DIMS(64, 3), NULL, 2 * 17 * 3);
-    struct opened o = opens(&m);
+    struct opened o = gguf_opens(&m);
     assert_int_equal(gguf_tensor(o.g, 0)->type, DTYPE_MXFP4);
     assert_int_equal(gguf_tensor(o.g, 0)->bytes, 2 * 17 * 3);
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
     for (size_t i = 0; i < ARRAY_LEN(others); i++) {
         gm_init(&m);
         gm_str(&m, "general.architecture", others[i]);
         gm_tensor_data(&m, "t", 4, 2, DIMS(64, 3), NULL, 2 * 17 * 3);
-        refused(&m, ERR_UNSUPPORTED, "tensor 0 \"t\": type: 4 (Q4_2, retired");
+        gguf_refused(&m, ERR_UNSUPPORTED, "tensor 0 \"t\": type: 4 (Q4_2, retired");
         gm_done(&m);
     }
     gm_init(&m);
     gm_arr(&m, "general.architecture", GGUF_U8, 6, "gptoss", 6);
     gm_tensor_data(&m, "t", 4, 2, DIMS(64, 3), NULL, 2 * 17 * 3);
-    refused(&m, ERR_UNSUPPORTED, "type: 4");
+    gguf_refused(&m, ERR_UNSUPPORTED, "type: 4");
     gm_done(&m);
 }
 
@@ -408,7 +409,7 @@ static void a_head_alone_says_where_everything_will_be(void **state)
     const struct gguf_opts head_only = { .head_only = true };
     struct gguf_make m;
 
-    gm_small(&m);
+    gguf_small(&m);
     const struct gm_bytes *f = gm_finish(&m);
     size_t head = 24 + m.keys.n + m.infos.n, first_end = m.data_at + 32 * 3 * 4;
     for (size_t n = head; n <= f->n; n++) {
@@ -435,11 +436,11 @@ static void a_head_of_exabytes_costs_nothing(void **state)
 
     gm_init(&m);
     gm_info(&m, "t", DTYPE_F32, 2, DIMS(two_40, 1 << 20), 0);
-    struct opened o = opens_with(&m, &(struct gguf_opts){ .head_only = true });
+    struct opened o = gguf_opens_with(&m, &(struct gguf_opts){ .head_only = true });
     assert_int_equal(gguf_tensor(o.g, 0)->bytes, two_62);
     assert_int_equal(gguf_file_bytes(o.g, 0), two_62 + m.data_at);
     assert_null(gguf_data(o.g, 0));
-    done(&o);
+    opened_done(&o);
     gm_done(&m);
 }
 

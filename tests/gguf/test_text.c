@@ -39,11 +39,11 @@ static void every_character_is_read_and_no_surrogate(void **state)
     for (uint32_t c = 0; c < 0x200000; c++) {
         char s[4];
         uint32_t got = UINT32_MAX;
-        size_t n = encode(c, s), len = utf8_char(s, n, &got);
+        size_t n = encode(c, s), len = gguf_utf8_char(s, n, &got);
         bool valid = c < 0xd800 || (c >= 0xe000 && c <= 0x10ffff);
         if (len != (valid ? n : 0) || (valid && got != c))
             fail_msg("U+%04X", (unsigned)c);
-        if (utf8_char(s, n - 1, &got) != 0)
+        if (gguf_utf8_char(s, n - 1, &got) != 0)
             fail_msg("U+%04X cut", (unsigned)c);
     }
 }
@@ -55,7 +55,7 @@ static void every_three_bytes_accepted_are_the_shortest_form(void **state)
     for (uint32_t w = 0; w < 1u << 24; w++) {
         char s[3] = { (char)(w >> 16), (char)(w >> 8), (char)w }, back[4];
         uint32_t c;
-        size_t len = utf8_char(s, 3, &c);
+        size_t len = gguf_utf8_char(s, 3, &c);
         if (len == 0)
             continue;
         if (encode(c, back) != len)
@@ -76,9 +76,9 @@ static void what_moves_the_cursor_or_turns_text_is_not_printable(void **state)
     static const uint32_t yes[] = { ' ', '~', 0xa0, 0xe4, 0x2581, 0x4e00, 0xac00, 0xfffd, 0x1f600 };
 
     for (size_t i = 0; i < ARRAY_LEN(no); i++)
-        assert_false(printable(no[i]));
+        assert_false(gguf_printable(no[i]));
     for (size_t i = 0; i < ARRAY_LEN(yes); i++)
-        assert_true(printable(yes[i]));
+        assert_true(gguf_printable(yes[i]));
 }
 
 int main(void)
