@@ -201,7 +201,7 @@ static void all_steps_together_give_the_exact_distribution(void **state)
 static void a_large_vocabulary_keeps_exactly_the_nucleus(void **state)
 {
     (void)state;
-    enum { BIG = 50000 };
+    enum { BIG = 20011 };
     float *logits = xcalloc(BIG, sizeof *logits);
     double sum = 0, mass = 0;
     int nucleus = 0;
@@ -216,12 +216,12 @@ static void a_large_vocabulary_keeps_exactly_the_nucleus(void **state)
     o.top_p = 0.9f;
     struct sampler *s = sampler_new(&o, BIG);
     float least = 0;
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 400; i++) {
         float x = logits[sampler_next(s, logits)];
         least = x < least ? x : least;
         assert_true((double)x >= -0.002 * (nucleus + 1));
     }
-    assert_true((double)least < -0.002 * nucleus * 0.9); // and its tail is reached
+    assert_true((double)least < -0.002 * nucleus * 0.8); // and its tail is reached
     sampler_free(s);
 
     o = plain();
@@ -230,13 +230,13 @@ static void a_large_vocabulary_keeps_exactly_the_nucleus(void **state)
     s = sampler_new(&o, BIG);
     bool *seen = xcalloc(BIG, sizeof *seen);
     int distinct = 0;
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < 5000; i++) {
         int32_t id = sampler_next(s, logits);
         assert_true((double)logits[id] > -0.002 * 2000 + 0.001);
         distinct += !seen[id];
         seen[id] = true;
     }
-    assert_true(distinct > 1900);
+    assert_true(distinct > 1700);
     sampler_free(s);
     free(seen);
     free(logits);
@@ -483,28 +483,34 @@ static void the_history_counts_right(void **state)
 static void mirostat_holds_the_surprise_it_is_asked_for(void **state)
 {
     (void)state;
-    enum { BIG = 2000 };
+    enum { BIG = 500, STEPS = 2000 };
     float x[BIG];
-    for (int i = 0; i < BIG; i++)
+    double p[BIG], sum = 0;
+    for (int i = 0; i < BIG; i++) {
         x[i] = -1.1f * logf((float)(i + 1)); // Zipf: surprises of all sizes
+        sum += exp((double)x[i]);
+    }
+    for (int i = 0; i < BIG; i++)
+        p[i] = exp((double)x[i]) / sum;
     for (float tau = 1; tau <= 5; tau += 2) {
         struct sample_opts o = plain();
         o.mirostat = 2;
         o.mirostat_tau = tau;
         o.mirostat_eta = 0.1f;
         struct sampler *s = sampler_new(&o, BIG);
-        double surprise = 0;
-        int n = 0;
-        for (int i = 0; i < 3000; i++) {
+        double mu = 2 * (double)tau, mean = 0;
+        for (int i = 0; i < STEPS; i++) {
+            double rest = 0;
+            for (int t = 0; t < BIG; t++)
+                rest += t == 0 || p[t] >= exp2(-mu) ? p[t] : 0;
             int32_t id = sampler_next(s, x);
-            if (i < 500) // settling
-                continue;
-            surprise -= (double)logits_logprob(x, BIG, id) / log(2.0);
-            n++;
+            assert_true(id == 0 || -log2(p[id]) <= mu + 1e-5);
+            double surprise = -log2(p[id] / rest);
+            mu -= 0.1 * (surprise - (double)tau);
+            mean += surprise / STEPS;
         }
         sampler_free(s);
-        // measured before truncation, so a little above the observed one that is held at tau
-        assert_true(surprise / n > (double)tau - 0.2 && surprise / n < (double)tau + 1.5);
+        assert_true(fabs(mean - (double)tau) < 0.1);
     }
 }
 
