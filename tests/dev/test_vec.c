@@ -189,7 +189,7 @@ static void rope_has_the_bits_of_plain_c(void **state)
 
 static void check_formats(const struct vec_fns *c, const struct vec_fns *f, int64_t n)
 {
-    struct guarded gx, gy, gz, gv, gs;
+    struct guarded gx, gy, gz, gv;
     const float *x = floats(&gx, (n + 31) / 32 * 32, random_u32() % 2);
     const size_t half = (size_t)n * sizeof(uint16_t), row = (size_t)(n + 31) / 32 * 48;
     float *v = floats(&gv, n, false);
@@ -216,15 +216,7 @@ static void check_formats(const struct vec_fns *c, const struct vec_fns *f, int6
     same_floats(b.d, a.d, (int64_t)row / 48, "a8 d");
     same_floats(b.s, a.s, (int64_t)row / 48, "a8 s");
 
-    const float *s = floats(&gs, n, false);
-    for (int step = 0; step < 2; step++) {
-        f->from_q8(v, (const int8_t *)gz.p, s, step, n);
-        for (int64_t i = 0; i < n; i++) {
-            const float e = (float)(int8_t)gz.p[i] * s[i * step];
-            same_floats(v + i, &e, 1, "from_q8");
-        }
-    }
-    guarded_done(&gy), guarded_done(&gz), guarded_done(&gs);
+    guarded_done(&gy), guarded_done(&gz);
     guarded_done(&gx), guarded_done(&gv);
 }
 

@@ -142,42 +142,21 @@ struct tile {
     int64_t v_row;
 };
 
-static void keys_from_q8(const struct attn *x, float *dst, uint8_t *head)
-{
-    const uint16_t *scales = kv_q8_scales(head, x->dim_k);
-    float s[TILE];
-
-    for (int d = 0; d < x->dim_k; d++) {
-        if (d % 32 == 0)
-            x->f->from_f16(s, scales + d / 32 * TILE, TILE);
-        x->f->from_q8(dst + (int64_t)d * TILE, (const int8_t *)head + (int64_t)d * TILE, s, 1,
-                      TILE);
-    }
-}
-
-static void value_from_q8(const struct attn *x, float *dst, uint8_t *head, int j)
-{
-    const uint16_t *scales = kv_q8_scales(head, x->dim_v);
-
-    for (int d = 0; d < x->dim_v; d += 32) {
-        const float s = f16_to_f32(scales[d / 32 * TILE + j]);
-        x->f->from_q8(dst + d, (const int8_t *)head + (int64_t)j * x->dim_v + d, &s, 0,
-                      x->dim_v - d < 32 ? x->dim_v - d : 32);
-    }
-}
-
 /// Values lo <= j < hi as F32 rows of dim_o.
 static void convert_values(const struct attn *x, float *dst, uint8_t *head, int lo, int hi)
 {
+    if (x->kv.type == DTYPE_Q8_0) {
+        x->f->values_from_q8(dst, x->dim_o, (const int8_t *)head, kv_q8_scales(head, x->dim_v),
+                             x->dim_v, lo, hi);
+        return;
+    }
     for (int j = lo; j < hi; j++) {
         float *to = dst + j * x->dim_o;
         const int64_t at = (int64_t)j * x->dim_v;
         if (x->kv.type == DTYPE_F16)
             x->f->from_f16(to, (const uint16_t *)(void *)head + at, x->dim_v);
-        else if (x->kv.type == DTYPE_F32)
-            memcpy(to, (const float *)(void *)head + at, (size_t)x->dim_v * sizeof *to);
         else
-            value_from_q8(x, to, head, j);
+            memcpy(to, (const float *)(void *)head + at, (size_t)x->dim_v * sizeof *to);
     }
 }
 
@@ -190,7 +169,7 @@ static struct tile load_tile(const struct attn *x, struct work *w, int slot, int
     struct tile tile = { k, v, half, half, x->dim_v };
 
     if (type == DTYPE_Q8_0) {
-        keys_from_q8(x, w->keys, k);
+        x->f->keys_from_q8(w->keys, (const int8_t *)k, kv_q8_scales(k, x->dim_k), x->dim_k);
         tile.k = w->keys;
     } else if (type == DTYPE_F16 && !half) {
         x->f->from_f16(w->keys, (const uint16_t *)(void *)k, (int64_t)x->dim_k * TILE);

@@ -72,8 +72,11 @@ struct vec_fns {
     // Attention in blocks; NULL in plain C, where ref/attn.c does it whole.
 
     void (*from_f16)(float *dst, const uint16_t *x, int64_t n);
-    /// q * scale[i * step]: step 1, or 0 for one scale.
-    void (*from_q8)(float *dst, const int8_t *q, const float *scale, int64_t step, int64_t n);
+    /// One head of a q8_0 page (graph/graph.h) as F32: keys [dim][64]; values lo <= j < hi, as rows
+    /// of dst_row.
+    void (*keys_from_q8)(float *dst, const int8_t *q, const uint16_t *scale, int dim);
+    void (*values_from_q8)(float *dst, int64_t dst_row, const int8_t *q, const uint16_t *scale,
+                           int dim, int lo, int hi);
     void (*attn_mul)(const struct attn_mul *x);
     void (*attn_softmax)(const struct attn_tile *t);
     void (*attn_combine)(const struct attn_combine *x);

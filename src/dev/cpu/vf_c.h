@@ -49,21 +49,18 @@ static inline vf vf_if_less(vf a, vf b, vf yes, vf no)
 {
     return a < b ? yes : no;
 }
-/// a is a number ? yes : no.
-static inline vf vf_if_number(vf a, vf yes, vf no)
+/// p * 2^k, a normal number, or NaN if p is. Low bits of k_bits: the integer k.
+static inline vf vf_scale(vf p, vf k, vf k_bits)
 {
-    return a == a ? yes : no;
-}
-/// p * 2^k, where the low bits of k_bits are the integer k and the result is a normal number.
-static inline vf vf_shift_exponent(vf p, vf k_bits)
-{
-    uint32_t x, k;
+    uint32_t x, n;
 
+    (void)k;
     memcpy(&x, &p, sizeof x);
-    memcpy(&k, &k_bits, sizeof k);
-    x += k << 23;
-    memcpy(&p, &x, sizeof x);
-    return p;
+    memcpy(&n, &k_bits, sizeof n);
+    x += n << 23;
+    vf y;
+    memcpy(&y, &x, sizeof y);
+    return p == p ? y : p;
 }
 
 #endif

@@ -13,8 +13,9 @@
 #endif
 
 /// exp(x) = 2^k * exp(r), k whole, |r| <= ln 2 / 2. Adding 1.5 * 2^23 rounds to a whole number and
-/// leaves it in the low bits. Between the two bounds 2^k * exp(r) is a normal number.
-static inline vf vm_exp(vf x)
+/// leaves it in the low bits. From -87.33 to 88.72 the result is a normal number; outside it is
+/// wrong; NaN stays NaN.
+static inline vf vm_exp_inside(vf x)
 {
     const vf magic = vf_set(12582912.0f);
     const vf t = vf_add(vf_mul(x, vf_set(1.44269504f)), magic);
@@ -29,11 +30,18 @@ static inline vf vm_exp(vf x)
     p = vf_fma(p, r, vf_set(4.99999934e-1f));
     p = vf_fma(p, r, vf_set(1.0f));
     p = vf_fma(p, r, vf_set(1.0f));
+    return vf_scale(p, k, t);
+}
 
-    vf y = vf_shift_exponent(p, t);
-    y = vf_if_less(x, vf_set(-87.33f), vf_set(0.0f), y);
-    y = vf_if_less(vf_set(88.72f), x, vf_set(__builtin_inff()), y);
-    return vf_if_number(x, y, x);
+/// exp(x) for x <= 0, as softmax needs it.
+static inline vf vm_exp_down(vf x)
+{
+    return vf_if_less(x, vf_set(-87.33f), vf_set(0.0f), vm_exp_inside(x));
+}
+
+static inline vf vm_exp(vf x)
+{
+    return vf_if_less(vf_set(88.72f), x, vf_set(__builtin_inff()), vm_exp_down(x));
 }
 
 static inline vf vm_sigmoid(vf x)

@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { L = VF_LANES, CHAINS = 16, CV = CHAINS / L }; // vectors of the 16 chains
+enum { L = VF_LANES, TILE = 64, CHAINS = 16, CV = CHAINS / L }; // vectors of the 16 chains
 
 /// A vector of a row of which `left` numbers are left; lanes behind the end are 0 and not written.
 static inline vf vf_get(const float *p, int64_t left)
@@ -180,14 +180,40 @@ static void FN(from_f16)(float *dst, const uint16_t *x, int64_t n)
     }
 }
 
-static void FN(from_q8)(float *dst, const int8_t *q, const float *scale, int64_t step, int64_t n)
+static inline vf q8_at(const int8_t *q, int64_t left)
 {
-    for (int64_t i = 0; i < n; i += L) {
-        int8_t end[L] = { 0 };
-        if (n - i < L)
-            memcpy(end, q + i, (size_t)(n - i));
-        const vf s = step == 0 ? vf_set(*scale) : vf_get(scale + i, n - i);
-        vf_put(dst + i, vf_mul(vf_load_i8(n - i < L ? end : q + i), s), n - i);
+    int8_t end[L] = { 0 };
+
+    if (left >= L)
+        return vf_load_i8(q);
+    memcpy(end, q, (size_t)left);
+    return vf_load_i8(end);
+}
+
+/// Keys [dim][64], scales [dim / 32][64].
+static void FN(keys_from_q8)(float *dst, const int8_t *q, const uint16_t *scale, int dim)
+{
+    for (int j = 0; j < TILE; j += L)
+        for (int d0 = 0; d0 < dim; d0 += 32) {
+            const vf s = vf_load_f16(scale + d0 / 32 * TILE + j);
+            for (int d = d0; d < d0 + 32 && d < dim; d++)
+                vf_store(dst + d * TILE + j, vf_mul(vf_load_i8(q + d * TILE + j), s));
+        }
+}
+
+/// Values lo <= j < hi of [64][dim], scales [dim / 32][64], to rows of dst_row.
+static void FN(values_from_q8)(float *dst, int64_t dst_row, const int8_t *q, const uint16_t *scale,
+                               int dim, int lo, int hi)
+{
+    float s[TILE];
+
+    for (int d0 = 0; d0 < dim; d0 += 32) {
+        const int end = dim - d0 < 32 ? dim : d0 + 32;
+        FN(from_f16)(s, scale + d0 / 32 * TILE, TILE);
+        for (int j = lo; j < hi; j++)
+            for (int d = d0; d < end; d += L)
+                vf_put(dst + j * dst_row + d,
+                       vf_mul(q8_at(q + (int64_t)j * dim + d, end - d), vf_set(s[j])), end - d);
     }
 }
 
@@ -207,10 +233,14 @@ static void FN(a8)(struct a8_part dst, const float *x, int64_t n)
 
 // --- attention -----------------------------------------------------------------------------------
 
+/// Arrays of vectors are registers only when their loops are gone; clang unrolls such loops by
+/// itself.
 #if defined(__clang__)
-#define UNROLL _Pragma("unroll")
+#define UNROLL
+#define UNROLL_K
 #else
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL   _Pragma("GCC unroll 8")
+#define UNROLL_K _Pragma("GCC unroll 2")
 #endif
 
 enum {
@@ -227,6 +257,7 @@ static inline __attribute__((always_inline)) void mul_block(const struct attn_mu
                                                             int rows, int nv, bool half)
 {
     vf sum[ATTN_ROWS][MUL_V];
+    const int64_t k = x->k;
 
     UNROLL
     for (int r = 0; r < rows; r++)
@@ -235,7 +266,8 @@ static inline __attribute__((always_inline)) void mul_block(const struct attn_mu
         sum[r][v] = x->start == NULL
                         ? vf_set(0)
                         : vf_mul(vf_load(x->c + r * x->c_row + col + v * L), vf_set(x->start[r]));
-    for (int64_t i = 0; i < x->k; i++) {
+    UNROLL_K
+    for (int64_t i = 0; i < k; i++) {
         vf b[MUL_V];
         UNROLL
         for (int v = 0; v < nv; v++)
@@ -298,62 +330,100 @@ static void FN(attn_mul)(const struct attn_mul *x)
         mul_any(x, false);
 }
 
-/// Scaled scores; what is not valid is -inf. Returns the largest.
-static inline float scores(float *s, const struct attn_tile *t, int lo, int hi)
+static inline __attribute__((always_inline)) vf scaled(vf s, const struct attn_tile *t)
 {
-    const vf none = vf_set(-INFINITY), cap = vf_set(t->cap);
-    vf top = none;
+    const vf cap = vf_set(t->cap);
 
-    for (int j = lo / L * L; j < hi; j += L) {
-        vf v = vf_mul(vf_load(s + j), vf_set(t->scale));
-        if (t->cap != 0)
-            v = vf_mul(cap, vm_tanh(vf_div(v, cap)));
-        v = vf_between(v, none, lo - j, hi - j);
-        top = vf_max(v, top);
-        vf_store(s + j, v);
-    }
-    return vf_top(top);
+    s = vf_mul(s, vf_set(t->scale));
+    return t->cap != 0 ? vf_mul(cap, vm_tanh(vf_div(s, cap))) : s;
 }
 
-/// exp(s - top) of the valid keys, 0 for the others; returns their sum, by chains.
-static inline float weights(float *s, float top, int lo, int hi)
+/// Scaled scores in place; returns the largest of the valid ones.
+static inline float scores(float *s, const struct attn_tile *t, int lo, int hi)
+{
+    const vf none = vf_set(-INFINITY);
+    vf top[2] = { none, none };
+
+    if (lo == 0 && hi == TILE && t->cap == 0) {
+        const vf scale = vf_set(t->scale);
+        UNROLL
+        for (int j = 0; j < TILE; j += L) {
+            const vf v = vf_mul(vf_load(s + j), scale);
+            top[j / L % 2] = vf_max(v, top[j / L % 2]);
+            vf_store(s + j, v);
+        }
+        return vf_top(vf_max(top[0], top[1]));
+    }
+    for (int j = lo / L * L; j < hi; j += L) {
+        const vf v = scaled(vf_load(s + j), t);
+        top[0] = vf_max(vf_between(v, none, lo - j, hi - j), top[0]);
+        vf_store(s + j, v);
+    }
+    return vf_top(top[0]);
+}
+
+/// exp(s - top) of the valid keys in place, and the chains of their sum.
+static inline void weights(float *s, float *chains, float top, int lo, int hi)
 {
     const vf zero = vf_set(0), by = vf_set(top);
     vf chain[CV];
 
     for (int k = 0; k < CV; k++)
         chain[k] = zero;
-    for (int j = lo / CHAINS * CHAINS; j < hi; j += CHAINS)
-        for (int k = 0; k < CV; k++) {
-            const int at = j + k * L;
-            if (at + L <= lo || at >= hi)
-                continue;
-            const vf p = vf_between(vm_exp(vf_sub(vf_load(s + at), by)), zero, lo - at, hi - at);
-            chain[k] = vf_add(chain[k], p);
-            vf_store(s + at, p);
+    if (lo == 0 && hi == TILE) {
+        UNROLL
+        for (int j = 0; j < TILE; j += L) {
+            const vf p = vm_exp_down(vf_sub(vf_load(s + j), by));
+            chain[j / L % CV] = vf_add(chain[j / L % CV], p);
+            vf_store(s + j, p);
         }
-    return chain_sum(chain);
+    } else {
+        for (int j = lo / L * L; j < hi; j += L) {
+            const vf p = vf_between(vm_exp_down(vf_sub(vf_load(s + j), by)), zero, lo - j, hi - j);
+            chain[j / L % CV] = vf_add(chain[j / L % CV], p);
+            vf_store(s + j, p);
+        }
+    }
+    for (int k = 0; k < CV; k++)
+        vf_store(chains + k * L, chain[k]);
+}
+
+/// Each sum is a row of additions that wait for one another: rows go side by side.
+static inline void sum_chains(float *sum, float chain[ATTN_ROWS][CHAINS])
+{
+    float all[ATTN_ROWS];
+
+    UNROLL
+    for (int r = 0; r < ATTN_ROWS; r++)
+        all[r] = chain[r][0];
+    for (int c = 1; c < CHAINS; c++)
+        UNROLL
+    for (int r = 0; r < ATTN_ROWS; r++)
+        all[r] += chain[r][c];
+    memcpy(sum, all, sizeof all);
 }
 
 static void FN(attn_softmax)(const struct attn_tile *t)
 {
     float top[CHAINS] = { 0 }, from[CHAINS] = { 0 }, f[CHAINS];
+    float chain[ATTN_ROWS][CHAINS] = { 0 }, sum[ATTN_ROWS];
 
     for (int r = 0; r < t->rows; r++) {
         const float s =
-            t->lo[r] < t->hi[r] ? scores(t->s + r * 64, t, t->lo[r], t->hi[r]) : -INFINITY;
+            t->lo[r] < t->hi[r] ? scores(t->s + r * TILE, t, t->lo[r], t->hi[r]) : -INFINITY;
         from[r] = t->m[r];
         top[r] = s > t->m[r] ? s : t->m[r];
     }
-    for (int i = 0; i < CHAINS; i += L) {
-        const vf m = vf_load(from + i), u = vf_load(top + i);
-        vf_store(f + i, vm_exp(vf_sub(m, u)));
-    }
+    for (int i = 0; i < CHAINS; i += L)
+        vf_store(f + i, vm_exp(vf_sub(vf_load(from + i), vf_load(top + i))));
     for (int r = 0; r < t->rows; r++) {
         t->f[r] = top[r] == from[r] ? 1.0f : from[r] == -INFINITY ? 0.0f : f[r];
-        if (t->lo[r] >= t->hi[r])
-            continue;
-        t->l[r] = t->l[r] * t->f[r] + weights(t->s + r * 64, top[r], t->lo[r], t->hi[r]);
+        if (t->lo[r] < t->hi[r])
+            weights(t->s + r * TILE, chain[r], top[r], t->lo[r], t->hi[r]);
+    }
+    sum_chains(sum, chain);
+    for (int r = 0; r < t->rows; r++) {
+        t->l[r] = t->l[r] * t->f[r] + sum[r];
         t->m[r] = top[r];
     }
 }
@@ -394,7 +464,8 @@ void FN(vec_fns)(struct vec_fns *f)
     f->rope = FN(rope);
     f->to_f16 = FN(to_f16);
     f->from_f16 = FN(from_f16);
-    f->from_q8 = FN(from_q8);
+    f->keys_from_q8 = FN(keys_from_q8);
+    f->values_from_q8 = FN(values_from_q8);
     f->attn_mul = FN(attn_mul);
     f->attn_softmax = FN(attn_softmax);
     f->attn_combine = FN(attn_combine);

@@ -48,14 +48,14 @@ static inline vf vf_if_less(vf a, vf b, vf yes, vf no)
 {
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }
-static inline vf vf_if_number(vf a, vf yes, vf no)
+/// p * 2^k, a normal number, or NaN if p is. Low bits of k_bits: the integer k.
+static inline vf vf_scale(vf p, vf k, vf k_bits)
 {
-    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, a, _CMP_ORD_Q));
-}
-static inline vf vf_shift_exponent(vf p, vf k_bits)
-{
-    const __m256i k = _mm256_slli_epi32(_mm256_castps_si256(k_bits), 23);
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), k));
+    const __m256i n = _mm256_slli_epi32(_mm256_castps_si256(k_bits), 23);
+    const vf y = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), n));
+
+    (void)k;
+    return _mm256_blendv_ps(p, y, _mm256_cmp_ps(p, p, _CMP_ORD_Q));
 }
 
 // --- memory, lanes, other formats ----------------------------------------------------------------

@@ -48,14 +48,10 @@ static inline vf vf_if_less(vf a, vf b, vf yes, vf no)
 {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
-static inline vf vf_if_number(vf a, vf yes, vf no)
+static inline vf vf_scale(vf p, vf k, vf k_bits)
 {
-    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_ORD_Q), no, yes);
-}
-static inline vf vf_shift_exponent(vf p, vf k_bits)
-{
-    const __m512i k = _mm512_slli_epi32(_mm512_castps_si512(k_bits), 23);
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), k));
+    (void)k_bits;
+    return _mm512_scalef_ps(p, k);
 }
 
 // --- memory, lanes, other formats ----------------------------------------------------------------
