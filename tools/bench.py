@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures build/snug beside llama.cpp and against the bars of docs/STATUS.md.
+"""Measures build/snug (or $SNUG) beside llama.cpp and against the bars of docs/STATUS.md.
 
     ./dev bench [--peer] [--rounds N] [--models LIST] [--parts LIST] [--threads N] [--json FILE]
 
@@ -15,7 +15,7 @@ import argparse, json, os, statistics, subprocess, sys, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CACHE = os.environ.get("SNUG_CACHE", os.path.expanduser("~/.cache/snug"))
-SNUG = os.path.join(ROOT, "build", "snug")
+SNUG = os.environ.get("SNUG", os.path.join(ROOT, "build", "snug"))
 PEER = os.path.join(CACHE, "peer", "bin", "llama-bench")
 # file, and the bars: prompt and decode at least, first token at most, as ratios to the peer
 MODELS = {

@@ -51,10 +51,11 @@ def make(mode, targets):
     start = time.time()
     p = subprocess.run(["make", "-s", "-k", f"-j{JOBS}", f"MODE={mode}", *targets], capture_output=True, text=True)
     say(f"built {mode}: {len(targets)} targets in {time.time() - start:.0f} s")
-    if p.returncode != 0 or p.stderr.strip():
-        sys.stdout.write(p.stderr[-8000:])
+    lines = p.stderr.splitlines()
     if p.returncode != 0:
-        fail(f"build {mode}", "see above")
+        fail(f"build {mode}", "\n".join(lines[:40]))
+    elif lines:
+        say("\n".join(lines))
 
 
 def run(cmd, seconds):
@@ -172,10 +173,12 @@ def end_to_end(filters):
     files = [f for f in sorted(glob.glob("tests/e2e/test_*.py")) if chosen(f, filters)]
     if not files:
         return
+    if not os.path.exists("build/snug"):
+        return fail("e2e", "build/snug was not built")
     start = time.time()
     with tempfile.TemporaryDirectory() as tmp:
         xml = os.path.join(tmp, "report.xml")
-        status, out = run([sys.executable, "-m", "pytest", "-q", "--color=no", "-p", "no:cacheprovider",
+        status, out = run([sys.executable, "-m", "pytest", "-q", "--color=no", "--tb=short", "-p", "no:cacheprovider",
                            f"--junitxml={xml}", *files], 900)
         if not os.path.exists(xml):
             return fail("e2e", out)
