@@ -3,23 +3,10 @@
 
 #include "dev/cpu/x86/gemv_avx512.h"
 
-/// 8 six-bit scales and 8 minima (num/scale6.c): bytes sc 0-3, mn 0-3, sc 4-7, mn 4-7.
-static ALWAYS_INLINE __m128i unpack_scales(const uint8_t *p)
-{
-    uint64_t low;
-    uint32_t high;
-
-    memcpy(&low, p, 8);
-    memcpy(&high, p + 8, 4);
-    const uint64_t nibbles = (high & 0x0f0f0f0f) | (uint64_t)(high >> 4 & 0x0f0f0f0f) << 32;
-    const uint64_t a = low & 0x3f3f3f3f3f3f3f3f, b = nibbles | (low >> 2 & 0x3030303030303030);
-    return _mm_set_epi64x((int64_t)b, (int64_t)a);
-}
-
 /// d * scale and dmin * minimum of both rows in the order of the sums.
 static ALWAYS_INLINE void unpack_d_m(struct gemv_pair *o, const uint8_t *p, const uint8_t *q)
 {
-    const __m128i sp = unpack_scales(p + 4), sq = unpack_scales(q + 4);
+    const __m128i sp = scale6_bytes(p + 4), sq = scale6_bytes(q + 4);
     const __m128i a = _mm_unpacklo_epi16(sp, sq), b = _mm_unpackhi_epi16(sp, sq);
     const __m512i sc = _mm512_cvtepu8_epi32(_mm_unpacklo_epi64(a, b));
     const __m512i mn = _mm512_cvtepu8_epi32(_mm_unpackhi_epi64(a, b));

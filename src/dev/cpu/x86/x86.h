@@ -3,6 +3,9 @@
 #ifndef SNUG_CPU_X86_H
 #define SNUG_CPU_X86_H
 
+#include <emmintrin.h>
+#include <string.h>
+
 #include "dev/cpu/matmul.h"
 
 /// Kernels are written once, as functions of constants that the compiler folds.
@@ -15,6 +18,19 @@
 #define UNROLL_(x) _Pragma(#x)
 #define UNROLL(n)  UNROLL_(GCC unroll n)
 #endif
+
+/// 8 six-bit scales and 8 minima (num/scale6.c): bytes sc 0-3, mn 0-3, sc 4-7, mn 4-7.
+static ALWAYS_INLINE __m128i scale6_bytes(const uint8_t *p)
+{
+    uint64_t low;
+    uint32_t high;
+
+    memcpy(&low, p, 8);
+    memcpy(&high, p + 8, 4);
+    const uint64_t nibbles = (high & 0x0f0f0f0f) | (uint64_t)(high >> 4 & 0x0f0f0f0f) << 32;
+    const uint64_t a = low & 0x3f3f3f3f3f3f3f3f, b = nibbles | (low >> 2 & 0x3030303030303030);
+    return _mm_set_epi64x((int64_t)b, (int64_t)a);
+}
 
 /// A tile from expanded rows; `numbers` places the 512 numbers of a group.
 static ALWAYS_INLINE void gemm_interleave(void *dst, const struct expanded *rows, int n_rows,
@@ -47,6 +63,7 @@ static ALWAYS_INLINE void gemm_interleave(void *dst, const struct expanded *rows
     }
 }
 
+void expand_fns_avx2(struct matmul_fns *f);
 extern const struct gemm gemm_avx2, gemm_avx512;
 extern const struct gemv gemv_expand_avx2,
     gemv_expand_avx512; // any quantized format, through expand
