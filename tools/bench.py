@@ -66,14 +66,19 @@ def peer_first(path, threads):
     return time.perf_counter() - start
 
 
+def progress(text):
+    if sys.stderr.isatty():
+        print(f"\r{text:40s}\r", end="", file=sys.stderr, flush=True)
+
+
 def alternate(rounds, programs):
     """{name: [result of each round]}; the programs take turns, so that a slow minute hits them all."""
     got = {name: [] for name in programs}
     for i in range(rounds):
         for name, measure in programs.items():
-            print(f"\r  round {i + 1}/{rounds} {name}   ", end="", file=sys.stderr, flush=True)
+            progress(f"  round {i + 1}/{rounds} {name}")
             got[name].append(measure())
-    print("\r" + " " * 40 + "\r", end="", file=sys.stderr, flush=True)
+    progress("")
     return got
 
 
@@ -176,7 +181,10 @@ def main():
     if args.peer and not os.path.exists(PEER):
         sys.exit(f"{PEER} is not there: `./dev bench --peer` builds it")
 
-    report = {"threads": args.threads, "rounds": args.rounds, "prompt": PROMPT, "gen": GEN, "models": {}}
+    load = os.getloadavg()[0]
+    if load > 0.3:
+        print(f"other programs run here (load {load:.1f}): what follows compares badly", file=sys.stderr)
+    report = {"load": load, "threads": args.threads, "rounds": args.rounds, "prompt": PROMPT, "gen": GEN, "models": {}}
     for model in models:
         path = os.path.join(CACHE, "models", MODELS[model][0])
         if not os.path.exists(path):
