@@ -190,10 +190,14 @@ static void rope_has_the_bits_of_plain_c(void **state)
 static void check_formats(const struct vec_fns *c, const struct vec_fns *f, int64_t n)
 {
     struct guarded gx, gy, gz, gv;
-    const float *x = floats(&gx, (n + 31) / 32 * 32, random_u32() % 2);
+    float *x = floats(&gx, (n + 31) / 32 * 32, random_u32() % 2);
     const size_t half = (size_t)n * sizeof(uint16_t), row = (size_t)(n + 31) / 32 * 48;
     float *v = floats(&gv, n, false);
+    const float tiny =
+        random_u32() % 3 ? 1 : ldexpf(1, -110 - (int)(random_u32() % 40)); // d is denormal
 
+    for (int64_t i = 0; i < (n + 31) / 32 * 32; i++)
+        x[i] *= tiny;
     gy = guarded_new(half), gz = guarded_new(half);
     c->to_f16((uint16_t *)(void *)gy.p, x, n), f->to_f16((uint16_t *)(void *)gz.p, x, n);
     for (int64_t i = 0; i < n; i++)

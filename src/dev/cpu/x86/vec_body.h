@@ -217,17 +217,52 @@ static void FN(values_from_q8)(float *dst, int64_t dst_row, const int8_t *q, con
     }
 }
 
+/// Largest |x| of 32 numbers, spread over a vector; NaN counts as 0.
+static inline vf spread_top(const float *x)
+{
+    vf top = vf_set(0);
+
+    for (int i = 0; i < 32; i += L)
+        top = vf_max(vf_abs(vf_load(x + i)), top);
+    return top;
+}
+
+/// Four groups, which share their divisions. x / d is at most 127.5, so nothing needs to be held
+/// within bounds; where 1 / d is infinite (d is 0, or so small that x / d would be) all become 0.
+static inline void a8_four(struct a8_part dst, const float *const x[4])
+{
+    const __m128 top =
+        vf_tops(spread_top(x[0]), spread_top(x[1]), spread_top(x[2]), spread_top(x[3]));
+    const __m128 d = _mm_div_ps(top, _mm_set1_ps(127)), inverse = _mm_div_ps(_mm_set1_ps(1), d);
+    float by[4];
+
+    _mm_storeu_ps(by, _mm_and_ps(inverse, _mm_cmplt_ps(inverse, _mm_set1_ps(INFINITY))));
+    const __m128i s0 = vf_to_i8x64(dst.q, x[0], by[0], x[1], by[1]);
+    const __m128i s1 = vf_to_i8x64(dst.q + 64, x[2], by[2], x[3], by[3]);
+    _mm_storeu_si128((void *)dst.sum, s0);
+    _mm_storeu_si128((void *)(dst.sum + 4), s1);
+    _mm_storeu_ps(dst.d, d);
+    _mm_storeu_ps(dst.s, _mm_mul_ps(d, _mm_cvtepi32_ps(_mm_hadd_epi32(s0, s1))));
+}
+
 static void FN(a8)(struct a8_part dst, const float *x, int64_t n)
 {
-    for (int64_t g = 0; g < n / 32; g++, x += 32) {
-        vf top = vf_set(0); // NaN counts as 0
-        for (int i = 0; i < 32; i += L)
-            top = vf_max(vf_abs(vf_load(x + i)), top);
-        const float d = vf_top(top) / 127, by = d != 0 ? 1.0f / d : 0.0f;
-        dst.sum[2 * g] = vf_to_i8x16(dst.q + 32 * g, x, by);
-        dst.sum[2 * g + 1] = vf_to_i8x16(dst.q + 32 * g + 16, x + 16, by);
-        dst.d[g] = d;
-        dst.s[g] = d * (float)(dst.sum[2 * g] + dst.sum[2 * g + 1]);
+    int64_t left = n / 32;
+
+    for (; left >= 4; left -= 4, x += 128) {
+        a8_four(dst, (const float *const[4]){ x, x + 32, x + 64, x + 96 });
+        dst.q += 128, dst.d += 4, dst.s += 4, dst.sum += 8;
+    }
+    if (left > 0) {
+        int8_t q[128];
+        float d[4], s[4];
+        int32_t sum[8];
+        a8_four((struct a8_part){ q, d, s, sum },
+                (const float *const[4]){ x, x + 32 * (left > 1), x + 64 * (left > 2), x });
+        memcpy(dst.q, q, (size_t)left * 32);
+        memcpy(dst.d, d, (size_t)left * sizeof *d);
+        memcpy(dst.s, s, (size_t)left * sizeof *s);
+        memcpy(dst.sum, sum, (size_t)left * 2 * sizeof *sum);
     }
 }
 

@@ -129,24 +129,41 @@ static inline vf vf_zip_hi(vf a, vf b)
 {
     return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
 }
-static inline __m256i vf_to_i32(const float *x, float by)
+/// The largest lane of each of four vectors.
+static inline __m128 vf_tops(vf a, vf b, vf c, vf d)
 {
-    const vf v = _mm256_mul_ps(_mm256_loadu_ps(x), _mm256_set1_ps(by));
-    const vf finite = _mm256_cmp_ps(vf_abs(v), _mm256_set1_ps(3.40282347e38f), _CMP_LE_OQ);
-    const vf held = _mm256_max_ps(_mm256_min_ps(v, _mm256_set1_ps(127)), _mm256_set1_ps(-127));
-    return _mm256_cvtps_epi32(_mm256_and_ps(held, finite));
+    const vf ab = _mm256_max_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    const vf cd = _mm256_max_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    const vf abcd = _mm256_max_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    return _mm_max_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1));
 }
-static inline int32_t vf_to_i8x16(int8_t *q, const float *x, float by)
+/// x * by as whole numbers, half to even; 0 for NaN.
+static inline __m256i vf_to_i32(const float *x, vf by)
 {
-    const __m256i a = vf_to_i32(x, by), b = vf_to_i32(x + 8, by);
-    const __m256i w = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
-    const __m128i lo = _mm256_castsi256_si128(w), hi = _mm256_extracti128_si256(w, 1);
-    _mm_storeu_si128((void *)q, _mm_packs_epi16(lo, hi));
+    const vf v = _mm256_mul_ps(_mm256_loadu_ps(x), by);
+    return _mm256_cvtps_epi32(_mm256_and_ps(v, _mm256_cmp_ps(v, v, _CMP_ORD_Q)));
+}
+/// 32 numbers as bytes; returns the sums of the two 16. (psadbw adds unsigned bytes by eights.)
+static inline __m128i vf_to_i8x32(int8_t *q, const float *x, float by)
+{
+    const vf b = vf_set(by);
+    const __m256i lo = _mm256_packs_epi32(vf_to_i32(x, b), vf_to_i32(x + 8, b));
+    const __m256i hi = _mm256_packs_epi32(vf_to_i32(x + 16, b), vf_to_i32(x + 24, b));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7); // packs works in halves
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(lo, hi), order);
+    _mm256_storeu_si256((void *)q, bytes);
 
-    const __m256i all = _mm256_add_epi32(a, b);
-    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+    const __m256i u = _mm256_xor_si256(bytes, _mm256_set1_epi8(-128));
+    __m256i s = _mm256_sad_epu8(u, _mm256_setzero_si256());
+    s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0x4e));
+    return _mm_unpacklo_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+}
+/// 32 numbers of a and 32 of b as bytes; returns the sums of each 16.
+static inline __m128i vf_to_i8x64(int8_t *q, const float *a, float by_a, const float *b, float by_b)
+{
+    const __m128i s = _mm_unpacklo_epi64(vf_to_i8x32(q, a, by_a), vf_to_i8x32(q + 32, b, by_b));
+
+    return _mm_sub_epi32(s, _mm_set1_epi32(16 * 128));
 }
 
 #endif

@@ -127,17 +127,36 @@ static inline vf vf_zip_hi(vf a, vf b)
         _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     return _mm512_permutex2var_ps(a, at, b);
 }
-/// 16 whole numbers: x rounded half to even, held within -127 .. 127, 0 where x is not finite.
-/// Returns their sum.
-static inline int32_t vf_to_i8x16(int8_t *q, const float *x, float by)
+/// The largest lane of each of four vectors.
+static inline __m128 vf_tops(vf a, vf b, vf c, vf d)
+{
+    const vf ab = _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    const vf cd = _mm512_max_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    const vf abcd = _mm512_max_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+    const __m256 y = _mm256_max_ps(_mm512_castps512_ps256(abcd), _mm512_extractf32x8_ps(abcd, 1));
+    return _mm_max_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+}
+/// x * by as whole numbers, half to even; 0 for NaN.
+static inline __m512i vf_to_i32(const float *x, float by)
 {
     const vf v = _mm512_mul_ps(_mm512_loadu_ps(x), _mm512_set1_ps(by));
-    const __mmask16 finite =
-        _mm512_cmp_ps_mask(vf_abs(v), _mm512_set1_ps(3.40282347e38f), _CMP_LE_OQ);
-    const vf held = _mm512_max_ps(_mm512_min_ps(v, _mm512_set1_ps(127)), _mm512_set1_ps(-127));
-    const __m512i i = _mm512_maskz_cvtps_epi32(finite, held);
-    _mm_storeu_si128((void *)q, _mm512_cvtepi32_epi8(i));
-    return _mm512_reduce_add_epi32(i);
+    return _mm512_maskz_cvtps_epi32(_mm512_cmp_ps_mask(v, v, _CMP_ORD_Q), v);
+}
+/// 32 numbers of a and 32 of b as bytes; returns the sums of each 16. (psadbw adds unsigned bytes
+/// by eights.)
+static inline __m128i vf_to_i8x64(int8_t *q, const float *a, float by_a, const float *b, float by_b)
+{
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i wa = _mm512_packs_epi32(vf_to_i32(a, by_a), vf_to_i32(a + 16, by_a));
+    const __m512i wb = _mm512_packs_epi32(vf_to_i32(b, by_b), vf_to_i32(b + 16, by_b));
+    const __m512i bytes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(wa, wb));
+    _mm512_storeu_si512((void *)q, bytes);
+
+    const __m512i u = _mm512_xor_si512(bytes, _mm512_set1_epi8(-128));
+    __m512i s = _mm512_sad_epu8(u, _mm512_setzero_si512());
+    s = _mm512_add_epi32(s, _mm512_shuffle_epi32(s, _MM_PERM_BADC));
+    s = _mm512_permutexvar_epi32(order, s); // dwords 0, 4, 8, 12 come first
+    return _mm_sub_epi32(_mm512_castsi512_si128(s), _mm_set1_epi32(16 * 128));
 }
 
 #endif
