@@ -75,17 +75,30 @@ static inline uint32_t tag(const struct table *t, uint64_t h)
     return (uint32_t)(h >> 32) & ~t->id_mask;
 }
 
+/// memcmp() == 0 without a call: texts are short.
+static inline bool same_bytes(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    uint64_t x, y;
+
+    for (; n > 8; n -= 8, a += 8, b += 8) {
+        memcpy(&x, a, 8);
+        memcpy(&y, b, 8);
+        if (x != y)
+            return false;
+    }
+    return tail_bytes(a, n) == tail_bytes(b, n);
+}
+
 static inline bool text_is(const struct texts *texts, uint32_t id, const void *p, size_t n)
 {
     struct str s = texts_get(texts, id);
 
-    return s.n == n && memcmp(s.p, p, n) == 0;
+    return s.n == n && same_bytes((const uint8_t *)s.p, p, n);
 }
 
-void table_add_text(struct table *t, const struct texts *texts, uint32_t id, uint64_t seed)
+void table_add_text(struct table *t, const struct texts *texts, uint32_t id, uint64_t h)
 {
     struct str s = texts_get(texts, id);
-    uint64_t h = text_hash(s.p, s.n, seed);
     uint32_t i = home(t, h), bits = tag(t, h);
 
     for (; t->slot[i] != NO_ID; i = (i + 1) & t->mask)
@@ -94,16 +107,31 @@ void table_add_text(struct table *t, const struct texts *texts, uint32_t id, uin
     t->slot[i] = bits | id;
 }
 
-uint32_t table_find_text(const struct table *t, const struct texts *texts, const void *p, size_t n,
-                         uint64_t seed)
+uint32_t table_find_hashed(const struct table *t, const struct texts *texts, const void *p, size_t n,
+                           uint64_t h)
 {
-    uint64_t h = text_hash(p, n, seed);
     uint32_t i = home(t, h), bits = tag(t, h);
 
     for (; t->slot[i] != NO_ID; i = (i + 1) & t->mask)
         if ((t->slot[i] & ~t->id_mask) == bits && text_is(texts, t->slot[i] & t->id_mask, p, n))
             return t->slot[i] & t->id_mask;
     return NO_ID;
+}
+
+uint32_t table_find_text(const struct table *t, const struct texts *texts, const void *p, size_t n,
+                         uint64_t seed)
+{
+    return table_find_hashed(t, texts, p, n, text_hash(p, n, seed));
+}
+
+void table_prefetch(const struct table *t, uint64_t h)
+{
+    __builtin_prefetch(&t->slot[home(t, h)]);
+}
+
+void table_prefetch_pair(const struct table *t, uint32_t left, uint32_t right, uint64_t seed)
+{
+    table_prefetch(t, pair_hash(left, right, seed));
 }
 
 static inline bool pair_is(const struct merge *m, uint32_t left, uint32_t right)

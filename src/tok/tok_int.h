@@ -24,6 +24,7 @@
 enum {
     MAX_TOKENS = 1 << 22,
     MAX_MERGES = 1 << 24,
+    MAX_KEY_BYTES = 1 << 14, // longer tokens are there, but no word becomes one
 };
 
 /// What kind of token it is. The first six are those of the file, as bits.
@@ -106,10 +107,16 @@ static inline struct str texts_get(const struct texts *t, uint32_t i)
 uint64_t text_hash(const void *p, size_t n, uint64_t seed);
 /// Makes room for `n` entries with ids below `n_ids`.
 void table_init(struct table *t, uint32_t n, uint32_t n_ids);
-/// Ids whose text is equal: the first stays.
-void table_add_text(struct table *t, const struct texts *texts, uint32_t id, uint64_t seed);
+/// Enters an id, its text's hash being h. Where two texts are equal the first stays.
+void table_add_text(struct table *t, const struct texts *texts, uint32_t id, uint64_t h);
 uint32_t table_find_text(const struct table *t, const struct texts *texts, const void *p, size_t n,
                          uint64_t seed);
+/// The same where the hash is known.
+uint32_t table_find_hashed(const struct table *t, const struct texts *texts, const void *p, size_t n,
+                           uint64_t h);
+/// For look-ups that come soon: most of a look-up's time is waiting for memory.
+void table_prefetch(const struct table *t, uint64_t h);
+void table_prefetch_pair(const struct table *t, uint32_t left, uint32_t right, uint64_t seed);
 /// The rank (index in `m`) of a pair; NO_ID where there is none.
 uint32_t table_find_pair(const struct table *t, const struct merge *m, uint32_t left, uint32_t right,
                          uint64_t seed);

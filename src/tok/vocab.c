@@ -237,8 +237,8 @@ static size_t unmap(char *out, const char *text, size_t n)
         uint8_t c = (uint8_t)text[i];
         unsigned b = 256;
 
-        if (c < 0x80) {
-            b = mapped_byte(c);
+        if (c >= 0x21 && c <= 0x7e) {
+            b = c;
             i++;
         } else if (c >= 0xc2 && c < 0xc6 && i + 1 < n && ((uint8_t)text[i + 1] & 0xc0) == 0x80) {
             b = mapped_byte((c & 0x1fu) << 6 | ((uint8_t)text[i + 1] & 0x3fu));
@@ -256,6 +256,10 @@ static size_t unspace(char *out, const char *text, size_t n)
 {
     size_t o = 0;
 
+    if (!memchr(text, SPACE_MARK[0], n)) {
+        memcpy(out, text, n);
+        return n;
+    }
     for (size_t i = 0; i < n; o++) {
         bool mark = text[i] == SPACE_MARK[0] && n - i >= 3 && memcmp(text + i, SPACE_MARK, 3) == 0;
 
@@ -268,9 +272,11 @@ static size_t unspace(char *out, const char *text, size_t n)
 /// Which bytes come before U+2581 inside a token.
 static void note_cuts(struct tok *t, struct str text)
 {
-    for (size_t i = 1; i + 3 <= text.n; i++)
-        if (text.p[i] == SPACE_MARK[0] && memcmp(text.p + i, SPACE_MARK, 3) == 0)
-            t->cut_after[(uint8_t)text.p[i - 1]] = false;
+    const char *end = text.p + text.n, *p = text.n ? text.p + 1 : end;
+
+    for (; end - p >= 3 && (p = memchr(p, SPACE_MARK[0], (size_t)(end - p) - 2)) != NULL; p++)
+        if (memcmp(p, SPACE_MARK, 3) == 0)
+            t->cut_after[(uint8_t)p[-1]] = false;
 }
 
 /// "<0x0A>" is 10; -1 for all else.
@@ -317,7 +323,7 @@ static void read_texts(struct tok *t, const struct source *s, const uint8_t *typ
         size_t n = raw.n;
         int b;
 
-        is_key[i] = n > 0 && !(type[i] & (ATTR_HIDDEN | ATTR_BYTE)) &&
+        is_key[i] = n > 0 && n <= MAX_KEY_BYTES && !(type[i] & (ATTR_HIDDEN | ATTR_BYTE)) &&
                     !((type[i] & ATTR_USER) && (t->attr[i] & ATTR_HIDDEN));
         if (!t->spaced) {
             n = unmap(out, raw.p, raw.n);
@@ -354,17 +360,28 @@ static void read_texts(struct tok *t, const struct source *s, const uint8_t *typ
         t->piece.at[t->n] = (uint32_t)piece_at;
 }
 
+/// Tables are filled so many entries at a time: their memory is asked for well before it is needed.
+enum { AHEAD = 64 };
+
 /// Tables of texts, and the tokens of single bytes and characters.
 static void make_tables(struct tok *t, const uint8_t *is_key)
 {
-    table_init(&t->table, (uint32_t)t->n, (uint32_t)t->n);
-    for (uint32_t i = 0; i < (uint32_t)t->n; i++) {
-        size_t n = texts_get(&t->text, i).n;
+    const uint32_t n = (uint32_t)t->n;
+    uint64_t h[AHEAD];
 
-        if (!is_key[i])
-            continue;
-        table_add_text(&t->table, &t->text, i, t->seed);
-        t->longest = n > t->longest ? (uint32_t)n : t->longest;
+    table_init(&t->table, n, n);
+    for (uint32_t at = 0; at < n; at += AHEAD) {
+        for (uint32_t i = at; i < n && i < at + AHEAD; i++) {
+            struct str s = texts_get(&t->text, i);
+
+            h[i - at] = text_hash(s.p, s.n, t->seed);
+            table_prefetch(&t->table, h[i - at]);
+            if (is_key[i] && s.n > t->longest)
+                t->longest = (uint32_t)s.n;
+        }
+        for (uint32_t i = at; i < n && i < at + AHEAD; i++)
+            if (is_key[i])
+                table_add_text(&t->table, &t->text, i, h[i - at]);
     }
     for (unsigned b = 0; b < 256; b++) {
         uint8_t c = (uint8_t)b;
@@ -379,63 +396,98 @@ static void make_tables(struct tok *t, const uint8_t *is_key)
 
 // --- merges and scores
 
-/// One line of the file, "left right", as three ids. False where one is not in the vocabulary.
-static bool read_merge(const struct tok *t, struct str line, char *space, uint32_t guess,
-                       struct merge *m)
+/// A line of the file, "left right", cut in two: left and right without the space between them.
+struct line {
+    const char *p;
+    uint32_t n_left, n_right;
+    uint64_t h_left, h_right;
+};
+
+/// False where the line has no two parts in the vocabulary's alphabet, or is above `max` bytes.
+static bool cut_line(const struct tok *t, struct str text, size_t max, char *out, struct line *l)
 {
     // The first byte may be a space that belongs to the left part.
-    const char *cut = line.n > 1 ? memchr(line.p + 1, ' ', line.n - 1) : NULL;
+    const char *cut = text.n > 1 ? memchr(text.p + 1, ' ', text.n - 1) : NULL;
     size_t n_left, n_right;
-    struct str next;
 
-    if (!cut)
+    if (!cut || text.n > max)
         return false;
-    n_left = (size_t)(cut - line.p);
-    n_right = line.n - n_left - 1;
+    n_left = (size_t)(cut - text.p);
+    n_right = text.n - n_left - 1;
     if (t->spaced) {
-        memcpy(space, line.p, n_left);
-        memcpy(space + n_left, cut + 1, n_right);
+        memcpy(out, text.p, n_left);
+        memcpy(out + n_left, cut + 1, n_right);
     } else {
-        n_left = unmap(space, line.p, n_left);
+        n_left = unmap(out, text.p, n_left);
         if (n_left == SIZE_MAX)
             return false;
-        n_right = unmap(space + n_left, cut + 1, n_right);
+        n_right = unmap(out + n_left, cut + 1, n_right);
         if (n_right == SIZE_MAX)
             return false;
     }
-    if (n_left == 0 || n_right == 0)
-        return false;
-    m->left = table_find_text(&t->table, &t->text, space, n_left, t->seed);
-    m->right = table_find_text(&t->table, &t->text, space + n_left, n_right, t->seed);
+    *l = (struct line){ .p = out, .n_left = (uint32_t)n_left, .n_right = (uint32_t)n_right };
+    l->h_left = text_hash(out, n_left, t->seed);
+    l->h_right = text_hash(out + n_left, n_right, t->seed);
+    return n_left > 0 && n_right > 0;
+}
+
+/// The three ids of a line; false where one is not in the vocabulary. `guess` is the token after that
+/// of the line before: most files have their tokens in the order of the merges that make them.
+static bool find_merge(const struct tok *t, const struct line *l, uint32_t guess, struct merge *m)
+{
+    const char *right = l->p + l->n_left;
+    size_t n = l->n_left + l->n_right;
+    struct str next = { NULL, 0 };
+
+    m->left = table_find_hashed(&t->table, &t->text, l->p, l->n_left, l->h_left);
+    m->right = table_find_hashed(&t->table, &t->text, right, l->n_right, l->h_right);
     if (m->left == NO_ID || m->right == NO_ID)
         return false;
-    // Most files have their tokens in the order of the merges that make them.
-    next = guess < (uint32_t)t->n ? texts_get(&t->text, guess) : (struct str){ NULL, 0 };
-    if (next.n == n_left + n_right && memcmp(next.p, space, next.n) == 0)
+    if (guess < (uint32_t)t->n)
+        next = texts_get(&t->text, guess);
+    if (next.n == n && memcmp(next.p, l->p, n) == 0)
         m->id = guess;
     else
-        m->id = table_find_text(&t->table, &t->text, space, n_left + n_right, t->seed);
+        m->id = table_find_text(&t->table, &t->text, l->p, n, t->seed);
     return m->id != NO_ID;
 }
 
 static void read_merges(struct tok *t, const struct source *s)
 {
+    // Longer lines make no token: a byte takes at most two in the file's alphabet.
+    const size_t max = 2 * (size_t)t->longest + 1;
     uint32_t n = 0, guess = 0;
-    size_t longest = 0;
-    char *space;
+    struct line line[AHEAD];
+    char *mem = xmalloc(AHEAD * max);
 
-    for (uint32_t i = 0; i < s->n_merges; i++)
-        longest = s->merges[i].n > longest ? s->merges[i].n : longest;
-    space = xmalloc(longest + 1);
     t->merge = xmalloc(((size_t)s->n_merges + 1) * sizeof(*t->merge));
     table_init(&t->pairs, s->n_merges, s->n_merges);
-    for (uint32_t i = 0; i < s->n_merges; i++) {
-        if (!read_merge(t, s->merges[i], space, guess, &t->merge[n]))
-            continue;
-        guess = t->merge[n].id + 1;
-        n += table_add_pair(&t->pairs, t->merge, n, t->seed);
+    for (uint32_t at = 0; at < s->n_merges; at += AHEAD) {
+        uint32_t n_lines = 0, first = n;
+
+        for (uint32_t i = at; i < s->n_merges && i < at + AHEAD; i++) {
+            struct line *l = &line[n_lines];
+
+            if (!cut_line(t, s->merges[i], max, mem + n_lines * max, l))
+                continue;
+            table_prefetch(&t->table, l->h_left);
+            table_prefetch(&t->table, l->h_right);
+            n_lines++;
+        }
+        for (uint32_t i = 0; i < n_lines; i++) {
+            if (!find_merge(t, &line[i], guess, &t->merge[n]))
+                continue;
+            guess = t->merge[n].id + 1;
+            table_prefetch_pair(&t->pairs, t->merge[n].left, t->merge[n].right, t->seed);
+            n++;
+        }
+        for (uint32_t i = first, end = n; i < end; i++) { // less those that were there before
+            t->merge[first] = t->merge[i];
+            first += table_add_pair(&t->pairs, t->merge, first, t->seed);
+            n = first;
+        }
     }
-    free(space);
+    free(mem);
 }
 
 /// A score as a number that is smaller the earlier it goes; never NO_ID.
