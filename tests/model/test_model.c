@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/small.h"
@@ -24,6 +25,7 @@ PUT(text_2, gm_str(m, name, "2"))
 PUT(text_nasty, gm_str(m, name, "\x1b[31m\"\xff%s%n"))
 PUT(bool_true, gm_bool(m, name, true))
 PUT(array_2, gm_arr(m, name, GGUF_U32, 2, (const uint32_t[]){ 2, 2 }, 8))
+PUT(array_3, gm_arr(m, name, GGUF_U32, 3, (const uint32_t[]){ 2, 2, 2 }, 12))
 PUT(array_1, gm_arr(m, name, GGUF_U32, 1, (const uint32_t[]){ 2 }, 4))
 PUT(array_0_2, gm_arr(m, name, GGUF_U32, 2, (const uint32_t[]){ 0, 2 }, 8))
 PUT(array_u8, gm_arr(m, name, GGUF_U8, 2, (const uint8_t[]){ 2, 2 }, 2))
@@ -192,6 +194,7 @@ static void m05_arrays_of_other_types_are_not_read_as_numbers(void **state)
     key_refused("llama", "attention.head_count", array_f32, "attention.head_count");
     key_refused("llama", "attention.head_count", array_text, "attention.head_count");
     key_refused("llama", "attention.head_count", array_1, "1 values for 2 layers");
+    key_refused("llama", "attention.head_count", array_3, "3 values for 2 layers");
     key_refused("llama", "feed_forward_length", array_0_2, "value 0");
     key_refused("llama", "tokenizer.ggml.tokens", array_u8, "tokenizer.ggml.tokens");
     key_refused("llama", "tokenizer.ggml.tokens", array_2, "tokenizer.ggml.tokens");
@@ -470,6 +473,105 @@ static void rope_scaling_is_read(void **state)
     }
 }
 
+/// Keys alone, several at once: what model_read makes of them. model_free() it.
+static struct model *read_keys(const struct small *s, void (*more)(struct gguf_make *m))
+{
+    struct gguf_make m;
+    struct gguf *g = NULL;
+    struct model *model = NULL;
+    struct err e = { 0 };
+    small_make(&m, s);
+    if (more)
+        more(&m);
+    if (!gm_open(&g, &m, &e) || !model_read(&model, g, &e))
+        fail_msg("%s", e.msg);
+    gguf_close(g);
+    gm_done(&m);
+    return model;
+}
+
+static void yarn_keys(struct gguf_make *m)
+{
+    gm_f32(m, "llama.rope.scaling.factor", 4);
+    gm_f32(m, "llama.rope.scaling.attn_factor", 0.5f);
+    gm_u32(m, "llama.rope.scaling.original_context_length", 100);
+    gm_f32(m, "llama.rope.scaling.yarn_ext_factor", 0.75f);
+    gm_f32(m, "llama.rope.scaling.yarn_attn_factor", 3);
+    gm_f32(m, "llama.rope.scaling.yarn_beta_fast", 24);
+    gm_f32(m, "llama.rope.scaling.yarn_beta_slow", 2);
+}
+
+static void linear_keys(struct gguf_make *m)
+{
+    gm_f32(m, "llama.rope.scale_linear", 2); // the newer key wins
+    gm_f32(m, "llama.rope.scaling.attn_factor", 0.5f);
+}
+
+static void every_scaling_key_has_its_place(void **state)
+{
+    (void)state;
+    struct model *m =
+        read_keys(&(struct small){ .key = "rope.scaling.type", .put_key = t_yarn }, yarn_keys);
+    const struct rope_freq *f = &m->layer[1].rope;
+    assert_true(f->yarn_factor == 4 && f->yarn_attn == 1.5f && f->yarn_orig_ctx == 100 &&
+                f->yarn_ext == 0.75f);
+    assert_true(f->yarn_beta_fast == 24 && f->yarn_beta_slow == 2 && f->linear == 1 &&
+                f->mscale == 1);
+    model_free(m);
+    m = read_keys(&(struct small){ .key = "rope.scaling.factor", .put_key = f_8 }, linear_keys);
+    assert_true(m->layer[0].rope.linear == 8 && m->layer[0].rope.mscale == 0.5f);
+    model_free(m);
+}
+
+PUT(n_26, gm_u32(m, name, 26))
+PUT(n_34, gm_u32(m, name, 34))
+PUT(n_62, gm_u32(m, name, 62))
+
+static void a_softcap(struct gguf_make *m)
+{
+    gm_f32(m, "gemma3.final_logit_softcapping", 30);
+}
+
+static void two_heads(struct gguf_make *m)
+{
+    gm_u32(m, "gemma3.attention.head_count", 2);
+}
+
+static void a_factor(struct gguf_make *m)
+{
+    gm_f32(m, "gemma3.rope.scaling.factor", 3);
+}
+
+/// What early files leave out, or have wrong, follows from the number of layers.
+static void gemma3_sizes_are_known_by_their_layers(void **state)
+{
+    (void)state;
+    const struct small b1 = { .arch = "gemma3", .key = "block_count", .put_key = n_26 };
+    const struct small b4 = {
+        .arch = "gemma3", .key = "block_count", .put_key = n_34, .drop_key = "rope.freq_base"
+    };
+    const struct small b27 = {
+        .arch = "gemma3", .key = "block_count", .put_key = n_62, .drop_key = "attention.head_count"
+    };
+    struct model *m = read_keys(&b1, a_softcap);
+    assert_true(m->logit_softcap == 0 && m->layer[5].rope.linear == 1);
+    model_free(m);
+    m = read_keys(&b4, a_softcap);
+    assert_true(m->logit_softcap == 30);
+    assert_true(m->layer[4].window == 32 && m->layer[4].rope.linear == 1 &&
+                m->layer[4].rope.base == 10000);
+    assert_true(m->layer[5].window == 0 && m->layer[5].rope.linear == 8 &&
+                m->layer[5].rope.base == 1e6f);
+    assert_true(m->attn_scale == 0.25f); // 1 / sqrt(key_length)
+    model_free(m);
+    m = read_keys(&b4, a_factor);
+    assert_true(m->layer[5].rope.linear == 3 && m->layer[4].rope.linear == 1);
+    model_free(m);
+    m = read_keys(&b27, two_heads);
+    assert_true(fabsf(m->attn_scale - 1 / sqrtf(32)) < 1e-7f); // 64 numbers, 2 heads
+    model_free(m);
+}
+
 static void gemma3_windows_follow_the_pattern(void **state)
 {
     (void)state;
@@ -549,6 +651,30 @@ static void nothing_needs_an_err(void **state)
     accepted(&(struct small){ .key = "attention.head_count", .put_key = four });
 }
 
+/// With SNUG_SEED_DIR set: heads to begin from for fuzz_model.
+static void heads_are_seeds_for_the_fuzzer(void **state)
+{
+    (void)state;
+    static const struct small seeds[] = {
+        { 0 },
+        { .untied = true, .factors = true, .biases = true },
+        { .arch = "gemma3" },
+        { .key = "rope.scaling.type", .put_key = t_yarn },
+        { .key = "attention.head_count_kv", .put_key = array_u8 },
+        { .arch = "gemma3", .key = "attention.sliding_window_pattern", .put_key = flags_0_1 },
+    };
+    const char *dir = getenv("SNUG_SEED_DIR");
+    for (size_t i = 0; i < ARRAY_LEN(seeds) && dir; i++) {
+        struct gguf_make m;
+        char path[512];
+        small_make(&m, &seeds[i]);
+        const struct gm_bytes *b = gm_finish(&m);
+        snprintf(path, sizeof path, "%s/model-%zu", dir, i);
+        gm_write_bytes(path, b->p, m.data_at);
+        gm_done(&m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -569,9 +695,12 @@ int main(void)
         cmocka_unit_test(names_are_escaped),
         cmocka_unit_test(heads_may_differ_by_layer),
         cmocka_unit_test(rope_scaling_is_read),
+        cmocka_unit_test(every_scaling_key_has_its_place),
         cmocka_unit_test(gemma3_windows_follow_the_pattern),
+        cmocka_unit_test(gemma3_sizes_are_known_by_their_layers),
         cmocka_unit_test(unused_tensors_are_reported_and_known_ones_marked),
         cmocka_unit_test(nothing_needs_an_err),
+        cmocka_unit_test(heads_are_seeds_for_the_fuzzer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
