@@ -348,19 +348,26 @@ static double error_of(const struct layer *x, const struct batch *b, const float
 
 // --- tests ---------------------------------------------------------------------------------------
 
-/// Some batches one after another: prompts, single tokens, both together.
-static const int batches[][MAX_SLOTS] = { { 70, 0, 0 },   { 0, 1, 0 }, { 1, 1, 1 },
-                                          { 37, 100, 9 }, { 1, 0, 0 }, { 130, 1, 1 },
-                                          { 3, 3, 3 },    { 1, 1, 0 }, { 0, 0, 64 } };
+/// Batches one after another: prompts, single tokens, both together.
+// clang-format off
+static const int mixed[][MAX_SLOTS] = {
+    { 70, 0, 0 }, { 0, 1, 0 }, { 1, 1, 1 }, { 17, 66, 9 }, { 1, 0, 0 }, { 67, 1, 1 }, { 3, 3, 3 }, { 1, 1, 0 }, { 0, 0, 64 },
+};
+/// So long that each lane has several tiles.
+static const int lengthy[][MAX_SLOTS] = {
+    { 140, 9, 0 }, { 140, 0, 0 }, { 150, 0, 0 }, { 130, 0, 0 }, { 1, 1, 0 }, { 17, 0, 0 }, { 2, 0, 0 },
+};
+// clang-format on
 
 /// Two formats, all devices, beside the definition; pages stored by each device are the same bytes.
-static void check_shape(struct shape s, enum dtype kv)
+static void check_batches(struct shape s, enum dtype kv, const int (*batches)[MAX_SLOTS],
+                          size_t n_batches, int n_ctx)
 {
     const double most = kv == DTYPE_F32 ? 1e-12 : kv == DTYPE_F16 ? 1e-6 : 1e-3;
     struct layer x;
 
-    layer_init(&x, s, kv, 320);
-    for (size_t i = 0; i < ARRAY_LEN(batches); i++) {
+    layer_init(&x, s, kv, n_ctx);
+    for (size_t i = 0; i < n_batches; i++) {
         struct batch b;
         uint64_t bytes, n;
         uint8_t *k2 = memcpy(malloc(x.k_bytes), x.k_pages, x.k_bytes);
@@ -412,6 +419,22 @@ static void check_shape(struct shape s, enum dtype kv)
         batch_done(&b);
     }
     layer_done(&x);
+}
+
+static void check_shape(struct shape s, enum dtype kv)
+{
+    check_batches(s, kv, mixed, ARRAY_LEN(mixed), 200);
+}
+
+static void attn_of_long_contexts_has_the_bits_of_plain_c(void **state)
+{
+    (void)state;
+    check_batches((struct shape){ 3, 1, 16, 16, 0, 0, false }, DTYPE_F16, lengthy,
+                  ARRAY_LEN(lengthy), 600);
+    check_batches((struct shape){ 2, 2, 20, 16, 300, 0, true }, DTYPE_F32, lengthy,
+                  ARRAY_LEN(lengthy), 600);
+    check_batches((struct shape){ 2, 1, 16, 32, 400, 0, false }, DTYPE_Q8_0, lengthy,
+                  ARRAY_LEN(lengthy), 600);
 }
 
 static void attn_of_usual_shapes_has_the_bits_of_plain_c(void **state)
@@ -578,6 +601,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attn_of_usual_shapes_has_the_bits_of_plain_c),
         cmocka_unit_test(attn_of_odd_shapes_has_the_bits_of_plain_c),
+        cmocka_unit_test(attn_of_long_contexts_has_the_bits_of_plain_c),
         cmocka_unit_test(attn_reads_pages_of_every_format),
         cmocka_unit_test(attn_of_random_shapes_has_the_bits_of_plain_c),
         cmocka_unit_test(attn_survives_large_scores),
