@@ -13,17 +13,28 @@ static const struct shape {
     enum dtype type;
     int64_t rows, cols;
 } shapes[] = {
-    { "smollm2 gate", DTYPE_Q4_1, 1536, 576 },  { "smollm2 kv", DTYPE_Q4_1, 192, 576 },
-    { "smollm2 down", DTYPE_Q4_1, 576, 1536 },  { "smollm2 head", DTYPE_Q8_0, 49152, 576 },
-    { "gemma3 gate", DTYPE_Q5_0, 2048, 640 },   { "gemma3 head", DTYPE_Q8_0, 262144, 640 },
-    { "gemma3 down", DTYPE_Q6_K, 640, 2048 },   { "llama gate", DTYPE_Q4_K, 8192, 2048 },
-    { "llama down", DTYPE_Q4_K, 2048, 8192 },   { "llama kv", DTYPE_Q4_K, 512, 2048 },
-    { "llama head", DTYPE_Q6_K, 128256, 2048 }, { "llama v/down", DTYPE_Q6_K, 2048, 8192 },
-    { "", DTYPE_Q4_0, 4096, 4096 },             { "", DTYPE_Q5_1, 4096, 4096 },
-    { "", DTYPE_Q5_K, 4096, 4096 },             { "", DTYPE_IQ4_NL, 4096, 4096 },
-    { "", DTYPE_Q2_K, 4096, 4096 },             { "", DTYPE_Q3_K, 4096, 4096 },
-    { "", DTYPE_IQ4_XS, 4096, 4096 },           { "", DTYPE_MXFP4, 4096, 4096 },
-    { "", DTYPE_F16, 4096, 2048 },              { "", DTYPE_BF16, 4096, 2048 },
+    { "smollm2 gate", DTYPE_Q4_1, 1536, 576 },
+    { "smollm2 kv", DTYPE_Q4_1, 192, 576 },
+    { "smollm2 down", DTYPE_Q4_1, 576, 1536 },
+    { "smollm2 head", DTYPE_Q8_0, 49152, 576 },
+    { "gemma3 gate", DTYPE_Q5_0, 2048, 640 },
+    { "gemma3 head", DTYPE_Q8_0, 262144, 640 },
+    { "gemma3 down", DTYPE_Q6_K, 640, 2048 },
+    { "llama gate", DTYPE_Q4_K, 8192, 2048 },
+    { "llama down", DTYPE_Q4_K, 2048, 8192 },
+    { "llama kv", DTYPE_Q4_K, 512, 2048 },
+    { "llama head", DTYPE_Q6_K, 128256, 2048 },
+    { "llama v/down", DTYPE_Q6_K, 2048, 8192 },
+    { "", DTYPE_Q4_0, 4096, 4096 },
+    { "", DTYPE_Q5_1, 4096, 4096 },
+    { "", DTYPE_Q5_K, 4096, 4096 },
+    { "", DTYPE_IQ4_NL, 4096, 4096 },
+    { "", DTYPE_Q2_K, 4096, 4096 },
+    { "", DTYPE_Q3_K, 4096, 4096 },
+    { "", DTYPE_IQ4_XS, 4096, 4096 },
+    { "", DTYPE_MXFP4, 4096, 4096 },
+    { "", DTYPE_F16, 4096, 2048 },
+    { "", DTYPE_BF16, 4096, 2048 },
     { "", DTYPE_F32, 4096, 1024 },
 };
 
@@ -66,7 +77,9 @@ static double bench(struct dev *dev, const struct shape *s, const uint8_t *w, in
     const struct tensor wt = tensor_of(s->type, s->cols, s->rows, SYM_ONE);
     const struct tensor y = tensor_of(DTYPE_F32, s->rows, 1, SYM_TOKENS);
     const struct node node = { .op = OP_MATMUL, .src = { &x, &wt }, .dst = { &y } };
-    const struct dims dims = { .n_tokens = tokens, .max_tokens = tokens, .n_slots = 1, .n_ctx = 64 };
+    const struct dims dims = {
+        .n_tokens = tokens, .max_tokens = tokens, .n_slots = 1, .n_ctx = 64
+    };
     const size_t w_bytes = dtype_row_bytes(s->type, s->cols) * (size_t)s->rows;
     const int n = (int)(SPREAD / w_bytes) > 64 ? 64 : (int)(SPREAD / w_bytes);
     const struct kernel *k = dev->ops->find(dev, &node, &dims, false);
@@ -85,8 +98,12 @@ static double bench(struct dev *dev, const struct shape *s, const uint8_t *w, in
     for (int i = 0; i < n; i++)
         l[i] = (struct launch){ .kernel = k,
                                 .sync = true,
-                                .args = { .node = &node, .now = &dims, .src = { xs, w + (size_t)i * w_bytes },
-                                          .dst = { ys }, .src0 = k->act, .scratch = scratch } };
+                                .args = { .node = &node,
+                                          .now = &dims,
+                                          .src = { xs, w + (size_t)i * w_bytes },
+                                          .dst = { ys },
+                                          .src0 = k->act,
+                                          .scratch = scratch } };
     for (int i = 0; n_times < MOST && (clock_ns() < until || n_times < 3); i = (i + 1) % n) {
         const int64_t t0 = clock_ns();
         if (!dev->ops->run(dev, &l[i], 1, NULL) || !dev->ops->wait(dev, NULL))
@@ -107,7 +124,8 @@ int main(int argc, char **argv)
     struct dev *dev;
     const uint8_t *w = weights();
 
-    if (!cpu_dev_new(&dev, &(struct cpu_opts){ .threads = argc > 1 ? atoi(argv[1]) : 0, .pin = true }, &e)) {
+    if (!cpu_dev_new(
+            &dev, &(struct cpu_opts){ .threads = argc > 1 ? atoi(argv[1]) : 0, .pin = true }, &e)) {
         fprintf(stderr, "%s\n", e.msg);
         return 1;
     }
@@ -128,7 +146,8 @@ int main(int argc, char **argv)
                 continue;
             const double ns = bench(dev, s, w, tokens[t]);
             const double bytes = (double)(dtype_row_bytes(s->type, s->cols) * (uint64_t)s->rows);
-            printf(" %7.1f", tokens[t] <= 4 ? bytes / ns : (double)(s->rows * s->cols) * tokens[t] / ns);
+            printf(" %7.1f",
+                   tokens[t] <= 4 ? bytes / ns : (double)(s->rows * s->cols) * tokens[t] / ns);
             fflush(stdout);
         }
         printf("\n");

@@ -354,10 +354,87 @@ const struct kernel cpu_matmul_a8 = {
     .run = run,
 };
 
+// --- float32 activations
+// --------------------------------------------------------------------------
+
+enum { DOTS_ROWS = 16 }; // made float32 together, where they are not and there are many tokens
+
+static bool accepts_f32(const struct node *n, const struct dims *max, bool exact)
+{
+    const struct dtype_info *t = dtype_info(n->src[1]->type);
+    (void)max;
+
+    return t != NULL && t->to_f32 != NULL && (t->quantized ? exact : n->src[1]->type != DTYPE_I32);
+}
+
+/// Per thread, some rows as float32.
+static uint64_t rows_f32_bytes(int64_t cols)
+{
+    return align_up_u64((uint64_t)(DOTS_ROWS * cols) * sizeof(float), 64);
+}
+
+static uint64_t scratch_f32(const struct node *n, const struct dims *max, int threads)
+{
+    const struct mm_shape s = mm_shape(n, max);
+
+    return s.type == DTYPE_F32 ? 0 : (uint64_t)threads * rows_f32_bytes(s.cols);
+}
+
+/// Rows [from, to), which are float32 in `rows` or still to be used as they are (NULL).
+static void dots(const struct run_args *a, struct team *team, const struct mm_shape *s,
+                 const float *rows, int64_t from, int64_t to)
+{
+    const uint64_t w_bytes = dtype_row_bytes(s->type, s->cols);
+
+    team_fns(team)->mm.dots(&(struct dots_args){
+        .type = rows != NULL ? DTYPE_F32 : s->type,
+        .w = rows != NULL ? (const uint8_t *)rows
+                          : (const uint8_t *)a->src[1] + (uint64_t)from * w_bytes,
+        .x = a->src[0],
+        .n_rows = to - from,
+        .n_tokens = s->tokens,
+        .cols = s->cols,
+        .out = out_at(a, s, 0, from),
+    });
+}
+
+static void run_f32(const struct run_args *a, struct team *team)
+{
+    const struct mm_shape s = mm_shape(a->node, a->now);
+    const struct dtype_info *t = dtype_info(s.type);
+    const bool in_place = s.type == DTYPE_F32 || (!t->quantized && s.tokens <= MM_GEMV_TOKENS);
+    const int64_t w_bytes = (int64_t)dtype_row_bytes(s.type, s.cols);
+    const int64_t least = in_place ? GEMV_ITEM_BYTES / w_bytes + 1 : DOTS_ROWS;
+    uint8_t *mine = (uint8_t *)a->scratch + (uint64_t)team_i(team) * rows_f32_bytes(s.cols);
+    float *rows = in_place ? NULL : (float *)(void *)mine;
+    int64_t n_items = 0, from = 0, to = 0;
+
+    while (item(&from, &to, n_items, s.rows, MM_GEMV_ROWS, least, team_n(team)))
+        n_items++;
+    for (int64_t i; (i = team_next(team, n_items)) >= 0;) {
+        (void)item(&from, &to, i, s.rows, MM_GEMV_ROWS, least, team_n(team));
+        if (in_place)
+            dots(a, team, &s, NULL, from, to);
+        for (int64_t r = from; !in_place && r < to; r += DOTS_ROWS) {
+            const int64_t n = min_i64(DOTS_ROWS, to - r);
+            for (int64_t k = 0; k < n; k++)
+                t->to_f32(rows + k * s.cols, (const uint8_t *)a->src[1] + (r + k) * w_bytes,
+                          s.cols);
+            dots(a, team, &s, rows, r, r + n);
+        }
+    }
+}
+
+const struct kernel cpu_matmul_f32 = {
+    .name = "matmul_f32",
+    .op = OP_MATMUL,
+    .accepts = accepts_f32,
+    .act = DTYPE_F32,
+    .scratch_bytes = scratch_f32,
+    .run = run_f32,
+};
+
 const struct cpu_kernel cpu_matmul_kernels[] = {
-    { &cpu_matmul_a8, CPU_AVX2 },
-    { &cpu_ref_matmul_a8, 0 },
-    { &cpu_ref_matmul_f32, 0 },
-    { &cpu_ref_embed, 0 },
-    { NULL, 0 },
+    { &cpu_matmul_a8, CPU_AVX2 }, { &cpu_matmul_f32, CPU_AVX2 }, { &cpu_ref_matmul_a8, 0 },
+    { &cpu_ref_matmul_f32, 0 },   { &cpu_ref_embed, 0 },         { NULL, 0 },
 };

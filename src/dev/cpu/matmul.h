@@ -23,7 +23,7 @@ enum {
     MM_FLOAT_CHAINS = 16, // of a float product
     MM_GEMV_TOKENS = 4,   // a gemv takes at most so many
     MM_GEMV_ROWS = 8,     // and works on so many rows at a time
-    MM_TYPES = 64,        // formats in files have smaller ids
+    MM_TYPES = DTYPE_COUNT,
 };
 
 /// Sizes of a product for given values of the symbols.
@@ -121,7 +121,18 @@ struct gemm {
     void (*run)(const struct gemm_args *a);
 };
 
+// --- float32 activations -------------------------------------------------------------------------
+
+struct dots_args {
+    enum dtype type;  // of w: F32, F16, BF16
+    const uint8_t *w; // rows, one after another
+    const float *x;   // tokens, one after another
+    int64_t n_rows, n_tokens, cols;
+    struct mm_out out;
+};
+
 struct matmul_fns {
+    void (*dots)(const struct dots_args *a);
     const struct gemv *gemv[MM_TYPES];
     const struct gemm *gemm;
     void (*expand[MM_TYPES])(const struct expanded *dst, const void *src,
@@ -134,7 +145,15 @@ void matmul_fns_init(struct matmul_fns *f, unsigned features);
 void matmul_fns_init_avx2(struct matmul_fns *f);
 void matmul_fns_init_avx512(struct matmul_fns *f);
 
+// The definition, for the other operations that are products (ref/matmul.c): one output, and a
+// row's expanded form in working space of so many bytes.
+float ref_dot_a8(const struct dtype_info *t, const struct expanded *w, struct a8_row x, int64_t n);
+float ref_dot_f32(const float *w, const float *x, int64_t n);
+uint64_t ref_expanded_bytes(int64_t cols);
+struct expanded ref_expanded_at(void *p, int64_t cols);
+
 extern const struct kernel cpu_matmul_a8;      // needs AVX2
+extern const struct kernel cpu_matmul_f32;     // needs AVX2
 extern const struct kernel cpu_ref_matmul_a8;  // quantized weights
 extern const struct kernel cpu_ref_matmul_f32; // float weights, and every format where exact
 extern const struct kernel cpu_ref_embed;

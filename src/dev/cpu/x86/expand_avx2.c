@@ -1,4 +1,5 @@
-// expand_avx2.c - dtype_info.expand of all formats with AVX2: the same numbers, faster. Layouts: src/num.
+// expand_avx2.c - dtype_info.expand of all formats with AVX2: the same numbers, faster. Layouts:
+// src/num.
 
 #include <immintrin.h>
 #include <string.h>
@@ -28,7 +29,8 @@ static ALWAYS_INLINE float f16_at(const uint8_t *p)
     return _cvtsh_ss(h);
 }
 
-// --- blocks of 32 ---------------------------------------------------------------------------------
+// --- blocks of 32
+// ---------------------------------------------------------------------------------
 
 /// Number i in the low half of byte i, number i + 16 in the high half.
 static ALWAYS_INLINE __m256i nibbles(const uint8_t *p)
@@ -45,7 +47,8 @@ static ALWAYS_INLINE __m256i fifths(const uint8_t *p)
     int32_t bits;
 
     memcpy(&bits, p, sizeof bits);
-    const __m256i byte = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i byte =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
     const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201);
     const __m256i v = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), byte), bit);
     return _mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8(16));
@@ -58,7 +61,8 @@ static ALWAYS_INLINE __m256i lookup(__m128i table, __m256i i)
 
 static ALWAYS_INLINE __m128i levels_iq4(void) // plus 128
 {
-    return _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15);
+    return _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39,
+                         -15);
 }
 
 static void expand_q4_0(const struct expanded *o, const void *src, int64_t n)
@@ -125,8 +129,8 @@ static void expand_iq4_nl(const struct expanded *o, const void *src, int64_t n)
 
 static void expand_mxfp4(const struct expanded *o, const void *src, int64_t n)
 {
-    const __m128i levels = _mm_setr_epi8(-128, -127, -126, -125, -124, -122, -120, -116, -128, 127, 126,
-                                         125, 124, 122, 120, 116); // plus 128
+    const __m128i levels = _mm_setr_epi8(-128, -127, -126, -125, -124, -122, -120, -116, -128, 127,
+                                         126, 125, 124, 122, 120, 116); // plus 128
     const uint8_t *p = src;
 
     for (int64_t g = 0; g < n / 32; g++, p += 17) {
@@ -136,7 +140,8 @@ static void expand_mxfp4(const struct expanded *o, const void *src, int64_t n)
     }
 }
 
-// --- blocks of 256 --------------------------------------------------------------------------------
+// --- blocks of 256
+// --------------------------------------------------------------------------------
 
 /// Bits `at` .. of every byte, masked, moved up to bit `to`.
 static ALWAYS_INLINE __m256i bits_of(__m256i v, const int at, const int mask, const int to)

@@ -64,6 +64,8 @@ static ALWAYS_INLINE void gemm_interleave(void *dst, const struct expanded *rows
 }
 
 void expand_fns_avx2(struct matmul_fns *f);
+void dots_avx2(const struct dots_args *a);
+void dots_avx512(const struct dots_args *a);
 extern const struct gemm gemm_avx2, gemm_avx512;
 extern const struct gemv gemv_expand_avx2,
     gemv_expand_avx512; // any quantized format, through expand
