@@ -46,8 +46,9 @@ struct kernel {
     bool writes_a8; // can write dst[0] as DTYPE_A8 directly
     /// Working space in bytes for these bounds and threads; NULL: none. Asked by the plan alone.
     uint64_t (*scratch_bytes)(const struct node *n, const struct dims *max, int threads);
-    /// dst[0] may be the very address of MATMUL's residual, of a source of ADD or GLU, of the source of SCALE or
-    /// SOFTCAP, where both are F32: an element of these is last read before the same place of dst[0] is written.
+    /// dst[0] may be the very address of MATMUL's or EXPERT_SUM's residual, of a source of ADD or GLU, of the source
+    /// of SCALE or SOFTCAP, where both are F32: an element of these is last read before the same place of dst[0] is
+    /// written.
     void (*run)(const struct run_args *a, struct team *t);
 };
 

@@ -10,7 +10,7 @@
 
 static const struct dim ONE = { 1, SYM_ONE, 0 };
 
-static bool failed(const struct gb *b)
+bool gb_failed(const struct gb *b)
 {
     return b->err.code != ERR_NONE;
 }
@@ -38,7 +38,7 @@ struct gb *gb_new(struct weight_source ws)
 
 void gb_fail(struct gb *b, enum err_code code, const char *fmt, ...)
 {
-    if (failed(b))
+    if (gb_failed(b))
         return;
     char msg[sizeof b->err.msg];
     va_list ap;
@@ -71,7 +71,7 @@ const char *part_text(char out[32], struct part p)
     return out;
 }
 
-static struct tensor *new_tensor(struct gb *b, enum role role, enum dtype type, const char *name)
+struct tensor *gb_tensor(struct gb *b, enum role role, enum dtype type, const char *name)
 {
     struct graph *g = b->g;
     struct tensor *t = arena_alloc(&g->mem, sizeof *t);
@@ -103,10 +103,10 @@ struct tensor *gb_input(struct gb *b, enum input in)
         [IN_OUT_IDS] = { "in.out_ids", SYM_OUTPUTS, SYM_ONE },
         [IN_PAGE_TABLE] = { "in.page_table", SYM_SLOT_PAGES, SYM_SLOTS },
     };
-    if (failed(b))
+    if (gb_failed(b))
         return &b->dummy;
     if (!b->g->input[in]) {
-        struct tensor *t = new_tensor(b, ROLE_INPUT, DTYPE_I32, inputs[in].name);
+        struct tensor *t = gb_tensor(b, ROLE_INPUT, DTYPE_I32, inputs[in].name);
         t->part = 0;
         t->d[0].sym = inputs[in].d0;
         t->d[1].sym = inputs[in].d1;
@@ -136,7 +136,7 @@ enum { NAME_BYTES = 128 };
 static struct tensor *weight(struct gb *b, const char *name, int n_dims, const uint64_t expected[4],
                              int64_t row0, int64_t rows)
 {
-    if (failed(b))
+    if (gb_failed(b))
         return &b->dummy;
     struct weight_info w = { .ne = { 1, 1, 1, 1 } };
     if (!b->ws.find(b->ws.ctx, name, &w)) {
@@ -163,13 +163,15 @@ static struct tensor *weight(struct gb *b, const char *name, int n_dims, const u
             t->row0 == row0 && t->n_dims == n_dims && (n_dims == 1 || t->d[1].n == rows))
             return t;
     }
-    struct tensor *t = new_tensor(b, ROLE_WEIGHT, w.type, name);
+    struct tensor *t = gb_tensor(b, ROLE_WEIGHT, w.type, name);
     t->n_dims = n_dims;
     t->source = w.source;
     t->row0 = row0;
     t->d[0].n = (int64_t)expected[0];
     if (n_dims > 1)
         t->d[1].n = rows;
+    if (n_dims > 2)
+        t->d[2].n = (int64_t)expected[2];
     return t;
 }
 
@@ -184,7 +186,7 @@ bool gb_has(struct gb *b, const char *fmt, ...)
 {
     NAMED(name, fmt);
     struct weight_info w;
-    return !failed(b) && b->ws.find(b->ws.ctx, name, &w);
+    return !gb_failed(b) && b->ws.find(b->ws.ctx, name, &w);
 }
 
 static bool sizes_ok(struct gb *b, const char *name, int64_t cols, int64_t rows, int64_t row0,
@@ -222,13 +224,21 @@ struct tensor *gb_mat_rows(struct gb *b, int64_t cols, int64_t rows, int64_t row
     return weight(b, name, 2, (uint64_t[4]){ (uint64_t)cols, (uint64_t)all, 1, 1 }, row0, rows);
 }
 
+struct tensor *gb_mat3(struct gb *b, int64_t cols, int64_t rows, int64_t n, const char *fmt, ...)
+{
+    NAMED(name, fmt);
+    if (!sizes_ok(b, name, cols, rows, 0, rows) || !sizes_ok(b, name, cols, n, 0, n))
+        return &b->dummy;
+    return weight(b, name, 3, (uint64_t[4]){ (uint64_t)cols, (uint64_t)rows, (uint64_t)n, 1 }, 0, rows);
+}
+
 // --- nodes --------------------------------------------------------------------------------------
 
 /// What a temporary is called: after the weight that makes it, or after its operation.
 static const char *temp_name(char out[NAME_BYTES], const struct gb *b, const struct node *n)
 {
     const struct op_info *op = op_info(n->op);
-    if (n->op == OP_MATMUL) {
+    if (n->op == OP_MATMUL || n->op == OP_EXPERTS || n->op == OP_HEADS) {
         const char *w = n->src[1]->name;
         size_t len = strlen(w), tail = strlen(".weight");
         if (len > tail && strcmp(w + len - tail, ".weight") == 0)
@@ -241,12 +251,11 @@ static const char *temp_name(char out[NAME_BYTES], const struct gb *b, const str
     return out;
 }
 
-/// Checks the node by its operation's rule, adds it, and returns its result (dst[0]).
-static struct tensor *add_node(struct gb *b, const struct node *proto)
+struct tensor *gb_node(struct gb *b, const struct node *proto)
 {
     const struct op_row *row = op_row(proto->op);
     struct graph *g = b->g;
-    if (failed(b))
+    if (gb_failed(b))
         return &b->dummy;
     for (int i = 0; i < row->info.n_src; i++)
         ASSERT(proto->src[i]);
@@ -263,7 +272,7 @@ static struct tensor *add_node(struct gb *b, const struct node *proto)
     *n = *proto;
     n->id = g->n_nodes;
     if (!n->dst[0]) {
-        struct tensor *t = new_tensor(b, ROLE_TEMP, DTYPE_F32, name);
+        struct tensor *t = gb_tensor(b, ROLE_TEMP, DTYPE_F32, name);
         t->part = n->part;
         t->n_dims = shape.n_dims;
         memcpy(t->d, shape.d, sizeof t->d);
@@ -276,7 +285,7 @@ static struct tensor *add_node(struct gb *b, const struct node *proto)
 
 struct tensor *gb_embed(struct gb *b, struct tensor *ids, struct tensor *table, float scale)
 {
-    return add_node(
+    return gb_node(
         b, &(struct node){
                .op = OP_EMBED, .part = b->part, .src = { ids, table }, .args.f.scale = scale });
 }
@@ -287,28 +296,40 @@ static bool freq_eq(const struct rope_freq *a, const struct rope_freq *b)
            a->yarn_orig_ctx == b->yarn_orig_ctx && a->yarn_factor == b->yarn_factor &&
            a->yarn_ext == b->yarn_ext && a->yarn_attn == b->yarn_attn &&
            a->yarn_beta_fast == b->yarn_beta_fast && a->yarn_beta_slow == b->yarn_beta_slow &&
-           a->mscale == b->mscale;
+           a->mscale == b->mscale && a->long_from == b->long_from;
+}
+
+static bool same_factors(const struct tensor *a, const struct tensor *b)
+{
+    return a ? b && a->source == b->source : !b;
 }
 
 /// Tables belong to the shared part, with their factors: every device that needs one makes its own.
-struct tensor *gb_rope_table(struct gb *b, const struct rope_freq *f, struct tensor *factors)
+struct tensor *gb_rope_table_long(struct gb *b, const struct rope_freq *f, struct tensor *factors,
+                                  struct tensor *long_factors)
 {
     struct graph *g = b->g;
-    if (failed(b))
+    if (gb_failed(b))
         return &b->dummy;
     for (int i = 0; i < g->n_nodes; i++) {
         const struct node *n = g->node[i];
-        const struct tensor *old = n->src[1];
         if (n->op == OP_ROPE_TABLE && freq_eq(&n->args.freq, f) &&
-            (old ? factors && old->source == factors->source : !factors))
+            same_factors(n->src[ROPE_FACTORS], factors) && same_factors(n->src[ROPE_LONG], long_factors))
             return g->tensor[n->dst[0]->id];
     }
     if (factors)
         factors->part = 0;
-    return add_node(b, &(struct node){ .op = OP_ROPE_TABLE,
-                                       .part = 0,
-                                       .src = { gb_input(b, IN_POS), factors },
-                                       .args.freq = *f });
+    if (long_factors)
+        long_factors->part = 0;
+    return gb_node(b, &(struct node){ .op = OP_ROPE_TABLE,
+                                      .part = 0,
+                                      .src = { gb_input(b, IN_POS), factors, long_factors },
+                                      .args.freq = *f });
+}
+
+struct tensor *gb_rope_table(struct gb *b, const struct rope_freq *f, struct tensor *factors)
+{
+    return gb_rope_table_long(b, f, factors, NULL);
 }
 
 static int norm_length(const struct tensor *w)
@@ -318,7 +339,7 @@ static int norm_length(const struct tensor *w)
 
 struct tensor *gb_rmsnorm(struct gb *b, struct tensor *x, struct tensor *w, float eps)
 {
-    return add_node(b, &(struct node){ .op = OP_RMSNORM,
+    return gb_node(b, &(struct node){ .op = OP_RMSNORM,
                                        .part = b->part,
                                        .src = { x, w },
                                        .args.norm = { norm_length(w), eps } });
@@ -327,7 +348,7 @@ struct tensor *gb_rmsnorm(struct gb *b, struct tensor *x, struct tensor *w, floa
 struct tensor *gb_layernorm(struct gb *b, struct tensor *x, struct tensor *w, struct tensor *bias,
                             float eps)
 {
-    return add_node(b, &(struct node){ .op = OP_LAYERNORM,
+    return gb_node(b, &(struct node){ .op = OP_LAYERNORM,
                                        .part = b->part,
                                        .src = { x, w, bias },
                                        .args.norm = { norm_length(w), eps } });
@@ -335,13 +356,13 @@ struct tensor *gb_layernorm(struct gb *b, struct tensor *x, struct tensor *w, st
 
 struct tensor *gb_matmul(struct gb *b, struct tensor *x, struct tensor *w, struct tensor *bias)
 {
-    return add_node(b, &(struct node){ .op = OP_MATMUL, .part = b->part, .src = { x, w, bias } });
+    return gb_node(b, &(struct node){ .op = OP_MATMUL, .part = b->part, .src = { x, w, bias } });
 }
 
 struct tensor *gb_rope(struct gb *b, struct tensor *x, struct tensor *table, int head_dim, int rot,
                        enum rope_kind kind)
 {
-    return add_node(b, &(struct node){ .op = OP_ROPE,
+    return gb_node(b, &(struct node){ .op = OP_ROPE,
                                        .part = b->part,
                                        .src = { x, table },
                                        .args.rope = { head_dim, rot, kind } });
@@ -357,9 +378,9 @@ static struct tensor *pages(struct gb *b, const char *which, int head_dim,
             gb_fail(b, ERR_FORMAT, "block %d attends twice", a->il);
     if (head_dim <= 0 || a->n_kv_heads <= 0)
         gb_fail(b, ERR_FORMAT, "block %d: %d key heads of %d", a->il, a->n_kv_heads, head_dim);
-    if (failed(b))
+    if (gb_failed(b))
         return &b->dummy;
-    struct tensor *t = new_tensor(b, ROLE_STATE, DTYPE_F16, name);
+    struct tensor *t = gb_tensor(b, ROLE_STATE, DTYPE_F16, name);
     t->n_dims = 4;
     t->d[0].n = head_dim;
     t->d[1].n = KV_PAGE_TOKENS;
@@ -372,10 +393,10 @@ static struct tensor *pages(struct gb *b, const char *which, int head_dim,
 struct tensor *gb_attn(struct gb *b, struct tensor *q, struct tensor *k, struct tensor *v,
                        const struct attn_args *a)
 {
-    if (failed(b))
+    if (gb_failed(b))
         return &b->dummy;
     struct tensor *kp = pages(b, "k", a->head_dim, a);
-    struct tensor *vp = pages(b, "v", a->head_dim_v, a);
+    struct tensor *vp = v ? pages(b, "v", a->head_dim_v, a) : kp;
     struct tensor *pos = gb_input(b, IN_POS), *seq = gb_input(b, IN_SEQ);
     struct tensor *table = a->window > 0 ? NULL : gb_input(b, IN_PAGE_TABLE);
     struct node n = { .part = b->part };
@@ -389,49 +410,50 @@ struct tensor *gb_attn(struct gb *b, struct tensor *q, struct tensor *k, struct 
 
     struct node store = n, attn = n;
     store.op = OP_KV_STORE;
-    memcpy(store.src, (const struct tensor *[NODE_SRC]){ k, v, kp, vp, pos, seq, table },
+    memcpy(store.src, (const struct tensor *[NODE_SRC]){ k, v ? v : k, kp, vp, pos, seq, table },
            sizeof store.src);
-    memcpy(store.dst, (const struct tensor *[NODE_DST]){ kp, vp }, sizeof store.dst);
-    add_node(b, &store);
+    store.dst[0] = kp;
+    store.dst[1] = v ? vp : NULL;
+    gb_node(b, &store);
 
     attn.op = OP_ATTN;
     memcpy(attn.src, (const struct tensor *[NODE_SRC]){ q, kp, vp, pos, seq, table, a->sinks },
            sizeof attn.src);
-    return add_node(b, &attn);
+    return gb_node(b, &attn);
 }
 
 struct tensor *gb_glu(struct gb *b, struct tensor *gate, struct tensor *up, enum act act)
 {
-    return add_node(
+    return gb_node(
         b,
         &(struct node){ .op = OP_GLU, .part = b->part, .src = { gate, up }, .args.glu.act = act });
 }
 
 struct tensor *gb_add(struct gb *b, struct tensor *a, struct tensor *c)
 {
-    return add_node(b, &(struct node){ .op = OP_ADD, .part = b->part, .src = { a, c } });
+    return gb_node(b, &(struct node){ .op = OP_ADD, .part = b->part, .src = { a, c } });
 }
 
 struct tensor *gb_scale(struct gb *b, struct tensor *x, float s)
 {
-    return add_node(
+    return gb_node(
         b, &(struct node){ .op = OP_SCALE, .part = b->part, .src = { x }, .args.f.scale = s });
 }
 
 struct tensor *gb_softcap(struct gb *b, struct tensor *x, float cap)
 {
-    return add_node(
+    return gb_node(
         b, &(struct node){ .op = OP_SOFTCAP, .part = b->part, .src = { x }, .args.f.scale = cap });
 }
 
 struct tensor *gb_rows(struct gb *b, struct tensor *x, struct tensor *ids)
 {
-    return add_node(b, &(struct node){ .op = OP_ROWS, .part = b->part, .src = { x, ids } });
+    return gb_node(b, &(struct node){ .op = OP_ROWS, .part = b->part, .src = { x, ids } });
 }
 
 void gb_logits(struct gb *b, struct tensor *x)
 {
-    if (failed(b))
+    if (gb_failed(b))
         return;
     if (b->g->logits || x->role != ROLE_TEMP || x->d[1].sym != SYM_OUTPUTS) {
         gb_fail(b, ERR_FORMAT, "%s cannot be the graph's result", x->name);

@@ -93,17 +93,27 @@ static bool dump_args(const struct node *n, struct buf *out)
 {
     const union op_args *a = &n->args;
     const struct rope_freq *f = &a->freq;
+    const struct route_args *r = &a->route;
+    static const char *const acts[] = {
+        [ACT_SILU] = "silu", [ACT_GELU] = "gelu", [ACT_SWIGLU_OAI] = "swiglu_oai"
+    };
+    static const char *const routes[] = {
+        [ROUTE_SOFTMAX] = "softmax", [ROUTE_SOFTMAX_SELECTED] = "softmax_selected", [ROUTE_SIGMOID] = "sigmoid"
+    };
+    char from[32] = "";
     switch (n->op) {
     case OP_EMBED:
     case OP_SCALE:
     case OP_SOFTCAP:
         return buf_printf(out, " %.9g", (double)a->f.scale);
     case OP_ROPE_TABLE:
+        if (f->long_from > 0)
+            snprintf(from, sizeof from, " long from %d", f->long_from);
         return buf_printf(
-            out, " rot %d base %.9g linear %.9g yarn %d %.9g %.9g %.9g %.9g %.9g mscale %.9g",
+            out, " rot %d base %.9g linear %.9g yarn %d %.9g %.9g %.9g %.9g %.9g mscale %.9g%s",
             f->rot, (double)f->base, (double)f->linear, f->yarn_orig_ctx, (double)f->yarn_factor,
             (double)f->yarn_ext, (double)f->yarn_attn, (double)f->yarn_beta_fast,
-            (double)f->yarn_beta_slow, (double)f->mscale);
+            (double)f->yarn_beta_slow, (double)f->mscale, from);
     case OP_RMSNORM:
     case OP_LAYERNORM:
         return buf_printf(out, " n %d eps %.9g", a->norm.n, (double)a->norm.eps);
@@ -116,7 +126,21 @@ static bool dump_args(const struct node *n, struct buf *out)
                           a->attn.n_heads, a->attn.n_kv_heads, a->attn.head_dim, a->attn.head_dim_v,
                           a->attn.window, (double)a->attn.scale, (double)a->attn.softcap);
     case OP_GLU:
-        return buf_printf(out, " %s", a->glu.act == ACT_SILU ? "silu" : "gelu");
+        return buf_printf(out, " %s", acts[a->glu.act]);
+    case OP_ROUTE:
+        return buf_printf(out, " %d of %d %s%s scale %.9g groups %d of %d top %d", r->k, r->n_experts,
+                          routes[r->kind], r->norm ? " norm" : "", (double)r->scale, r->n_groups_used,
+                          r->n_groups, r->group_top);
+    case OP_HEADS:
+        return buf_printf(out, " %d of %d to %d rows %lld + %lld%s", a->heads.n_heads, a->heads.n_in,
+                          a->heads.n_out, (long long)a->heads.row0, (long long)a->heads.row_step,
+                          a->heads.transposed ? " transposed" : "");
+    case OP_SLICE:
+        return buf_printf(out, " %d from %d of %d", a->slice.len, a->slice.at, a->slice.width);
+    case OP_CONCAT:
+        return buf_printf(out, " %d %d", a->concat.len_a, a->concat.len_b);
+    case OP_EXPERTS:
+    case OP_EXPERT_SUM:
     case OP_MATMUL:
     case OP_ADD:
     case OP_ROWS:

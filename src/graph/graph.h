@@ -81,22 +81,30 @@ int64_t tensor_rows(const struct tensor *t, const struct dims *v); // product of
 
 enum op {
     OP_EMBED,      // ids, table -> x            rows of the table as f32, times args.f.scale
-    OP_ROPE_TABLE, // pos [, factors] -> table   [tokens][rot / 2][2] f32: cos, sin; as a tensor, rows of rot
+    OP_ROPE_TABLE, // pos [, factors] [, long]   -> table [tokens][rot / 2][2] f32: cos, sin; as a tensor, rows of rot
     OP_RMSNORM,    // x, weight [, residual]     over each group of args.norm.n values of a row
     OP_LAYERNORM,  // x, weight [, bias]
     OP_MATMUL,     // x, w [, bias] [, residual] y[t][r] = sum_k w[r][k] x[t][k]
     OP_ROPE,       // x, table
     OP_KV_STORE,   // k, v, kpages, vpages, pos, seq [, table]: writes dst = kpages, vpages (no new tensor)
+                   // The values may be the first numbers of the keys: then v is k, vpages is kpages, dst is kpages alone.
     OP_ATTN,       // q, kpages, vpages, pos, seq [, table] [, sinks]; no table where there is a window
-    OP_GLU,        // gate, up                   act(gate) * up
+    OP_GLU,        // gate [, up]                act(gate) * up; without up, x has rows of (gate, up) pairs
     OP_ADD,        // a, b                       same shape
     OP_SCALE,      // x                          x * args.f.scale
     OP_SOFTCAP,    // x                          c * tanh(x / c)
     OP_ROWS,       // x, ids -> x[ids]           selects the rows that get logits
+    OP_ROUTE,      // logits [, bias] -> weights f32, ids i32, both [tokens][k]: the experts of each token, best first
+    OP_EXPERTS,    // x, w, ids [, bias]         w [n][rows][cols], bias [n][rows]: row t * k + j is expert ids[t][j]'s
+                   // product with row t of x, or with row t * k + j where x has so many; [tokens * k][rows]
+    OP_EXPERT_SUM, // y, weights [, residual]    sum_j weights[t][j] y[t * k + j]
+    OP_HEADS,      // x, w                       each head's part of a row times a matrix of its own
+    OP_SLICE,      // x                          of each group of `width` numbers, `len` from `at`
+    OP_CONCAT,     // a, b                       head by head, len_a numbers of a, then len_b of b
     OP_COUNT
 };
 
-enum act { ACT_SILU, ACT_GELU };
+enum act { ACT_SILU, ACT_GELU, ACT_SWIGLU_OAI }; // the last with its limit: docs/numerics.md, "Experts"
 enum rope_kind { ROPE_NORM, ROPE_NEOX }; // pairs (2i, 2i+1); pairs (i, i + rot/2)
 
 /// Frequencies of a rope: theta_i = base^(-2i/rot), divided by factor[i] where the file has a tensor of
@@ -108,6 +116,28 @@ struct rope_freq {
     int yarn_orig_ctx; // 0: no yarn
     float yarn_factor, yarn_ext, yarn_attn, yarn_beta_fast, yarn_beta_slow;
     float mscale;  // multiplies cos and sin, 1 = none
+    int long_from; // > 0: planned contexts of more tokens take the long factors (longrope, arXiv:2402.13753)
+};
+
+enum route_kind {
+    ROUTE_SOFTMAX,          // over all, then the k largest
+    ROUTE_SOFTMAX_SELECTED, // the k largest, then over these
+    ROUTE_SIGMOID,
+};
+/// Which experts a token goes to, and with which weights.
+struct route_args {
+    int n_experts, k;
+    enum route_kind kind;
+    bool norm;   // weights are divided by their sum
+    float scale; // then multiplied with this
+    int n_groups, n_groups_used, group_top; // n_groups <= 1: none. The score of a group: the sum of its `group_top` best
+};
+
+/// y[h][o] = sum_i w[row0 + h * row_step + o][i] x[h][i]; transposed: sum_i w[row0 + h * row_step + i][o] x[h][i].
+struct heads_args {
+    int n_heads, n_in, n_out;
+    int64_t row0, row_step;
+    bool transposed;
 };
 
 union op_args {
@@ -131,6 +161,14 @@ union op_args {
     struct {
         enum act act;
     } glu;
+    struct route_args route;
+    struct heads_args heads;
+    struct {
+        int width, at, len;
+    } slice;
+    struct {
+        int len_a, len_b;
+    } concat;
 };
 
 enum { NODE_SRC = 7, NODE_DST = 2 };
@@ -153,6 +191,17 @@ bool op_by_name(enum op *out, const char *name);
 
 // Optional sources have fixed places (src[n_src], src[n_src + 1], ...):
 enum { MATMUL_BIAS = 2, MATMUL_RES = 3, NORM_RES = 2, LAYERNORM_BIAS = 2, STORE_TABLE = 6, ATTN_TABLE = 5, ATTN_SINKS = 6 };
+enum { ROPE_FACTORS = 1, ROPE_LONG = 2, GLU_UP = 1, ROUTE_BIAS = 1, EXPERTS_BIAS = 3, EXPERT_SUM_RES = 2 };
+/// Of a KV_STORE: whether the values are the first head_dim_v numbers of the keys.
+static inline bool store_shares_keys(const struct node *n)
+{
+    return n->src[3] == n->src[2];
+}
+/// Of an ATTN.
+static inline bool attn_shares_keys(const struct node *n)
+{
+    return n->src[2] == n->src[1];
+}
 
 // --- parts: what the placer moves -----------------------------------------------------------------
 
@@ -213,7 +262,7 @@ struct weight_source {
 /// maths needs no checks; graph_seal() reports it. All returned tensors belong to the graph.
 struct gb;
 struct gb *gb_new(struct weight_source ws);
-/// Seals and frees the builder. Folds ADD into a MATMUL or RMSNORM that feeds only it (as its residual).
+/// Seals and frees the builder. Folds ADD into a MATMUL, RMSNORM or EXPERT_SUM that feeds only it (as its residual).
 /// Errors: ERR_FORMAT a weight missing, of another shape (names it, says expected and actual), twice the same name with two shapes.
 MUST_CHECK bool graph_seal(struct graph **out, struct gb *b, struct err *e);
 
@@ -226,10 +275,14 @@ struct tensor *gb_vec(struct gb *b, int64_t n, const char *fmt, ...) PRINTF_LIKE
 struct tensor *gb_mat(struct gb *b, int64_t cols, int64_t rows, const char *fmt, ...) PRINTF_LIKE(4, 5);
 /// Rows [row0, row0 + rows) of a matrix with `all` rows: one of several fused ones.
 struct tensor *gb_mat_rows(struct gb *b, int64_t cols, int64_t rows, int64_t row0, int64_t all, const char *fmt, ...) PRINTF_LIKE(6, 7);
+/// [n][rows][cols]; a 2-D one is gb_mat's. Biases of experts are matrices [n][rows], of a type that is not quantized.
+struct tensor *gb_mat3(struct gb *b, int64_t cols, int64_t rows, int64_t n, const char *fmt, ...) PRINTF_LIKE(5, 6);
 bool gb_has(struct gb *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 struct tensor *gb_embed(struct gb *b, struct tensor *ids, struct tensor *table, float scale);
 struct tensor *gb_rope_table(struct gb *b, const struct rope_freq *f, struct tensor *factors); // factors may be NULL; equal ones are made once
+/// With two sets of factors: see rope_freq.long_from.
+struct tensor *gb_rope_table_long(struct gb *b, const struct rope_freq *f, struct tensor *factors, struct tensor *long_factors);
 struct tensor *gb_rmsnorm(struct gb *b, struct tensor *x, struct tensor *w, float eps); // groups of w's length
 struct tensor *gb_layernorm(struct gb *b, struct tensor *x, struct tensor *w, struct tensor *bias, float eps);
 struct tensor *gb_matmul(struct gb *b, struct tensor *x, struct tensor *w, struct tensor *bias); // bias may be NULL
@@ -241,12 +294,22 @@ struct attn_args {
     int il;               // names the KV state
 };
 /// Stores k and v of this batch in the layer's pages, then attends. q [tokens][heads * head_dim].
+/// v NULL: the values are the first head_dim_v numbers of each key, and only keys are stored.
 struct tensor *gb_attn(struct gb *b, struct tensor *q, struct tensor *k, struct tensor *v, const struct attn_args *a);
-struct tensor *gb_glu(struct gb *b, struct tensor *gate, struct tensor *up, enum act act);
+struct tensor *gb_glu(struct gb *b, struct tensor *gate, struct tensor *up, enum act act); // up NULL: gate has pairs
 struct tensor *gb_add(struct gb *b, struct tensor *a, struct tensor *c);
 struct tensor *gb_scale(struct gb *b, struct tensor *x, float s);
 struct tensor *gb_softcap(struct gb *b, struct tensor *x, float cap);
 struct tensor *gb_rows(struct gb *b, struct tensor *x, struct tensor *ids);
+struct routed {
+    struct tensor *weights, *ids;
+};
+struct routed gb_route(struct gb *b, struct tensor *logits, struct tensor *bias, const struct route_args *a); // bias may be NULL
+struct tensor *gb_experts(struct gb *b, struct tensor *x, struct tensor *w, struct tensor *ids, struct tensor *bias);
+struct tensor *gb_expert_sum(struct gb *b, struct tensor *y, struct tensor *weights);
+struct tensor *gb_heads(struct gb *b, struct tensor *x, struct tensor *w, const struct heads_args *a);
+struct tensor *gb_slice(struct gb *b, struct tensor *x, int width, int at, int len);
+struct tensor *gb_concat(struct gb *b, struct tensor *a, int len_a, struct tensor *c, int len_c);
 void gb_logits(struct gb *b, struct tensor *x); // the graph's result
 void gb_fail(struct gb *b, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 

@@ -41,6 +41,26 @@ const struct op_row *op_row(enum op op);
 
 shape_rule shape_embed, shape_rope_table, shape_rmsnorm, shape_layernorm, shape_matmul, shape_rope,
     shape_kv_store, shape_attn, shape_glu, shape_add, shape_same, shape_rows;
+shape_rule shape_route, shape_experts, shape_expert_sum, shape_heads, shape_slice, shape_concat;
+
+// What rules are made of (shape.c). `what` is how the message names the tensor.
+
+struct dim dim_fixed(int64_t n);
+struct dim dim_times(struct dim d, int64_t n);
+void set_shape_2d(struct tensor *out, struct dim cols, struct dim rows);
+/// Rows of float32, of a fixed length: what all maths works on.
+bool need_rows(const struct tensor *t, const char *what, struct err *why);
+bool need_row_length(const struct tensor *t, int64_t n, const char *what, struct err *why);
+bool need_vec(const struct tensor *t, int64_t n, const char *what, struct err *why);
+bool need_same_shape(const struct tensor *a, const struct tensor *b, struct err *why);
+
+// What builders are made of (build.c).
+
+bool gb_failed(const struct gb *b);
+struct tensor *gb_tensor(struct gb *b, enum role role, enum dtype type, const char *name);
+/// Checks the node by its operation's rule, adds it, and returns its result: dst[0], made here where
+/// it is NULL. NULL for a node without a new tensor.
+struct tensor *gb_node(struct gb *b, const struct node *proto);
 
 bool dim_eq(struct dim a, struct dim b);
 const char *dim_text(char out[48], struct dim d); // "4096", "tokens", "4*tokens", "window(512)"

@@ -8,18 +8,24 @@
 // clang-format off
 static const struct op_row rows[OP_COUNT] = {
     [OP_EMBED]      = { { "embed",      2, 0 }, shape_embed },
-    [OP_ROPE_TABLE] = { { "rope_table", 1, 1 }, shape_rope_table },
+    [OP_ROPE_TABLE] = { { "rope_table", 1, 2 }, shape_rope_table },
     [OP_RMSNORM]    = { { "rmsnorm",    2, 1 }, shape_rmsnorm },
     [OP_LAYERNORM]  = { { "layernorm",  2, 1 }, shape_layernorm },
     [OP_MATMUL]     = { { "matmul",     2, 2 }, shape_matmul },
     [OP_ROPE]       = { { "rope",       2, 0 }, shape_rope },
     [OP_KV_STORE]   = { { "kv_store",   6, 1 }, shape_kv_store },
     [OP_ATTN]       = { { "attn",       5, 2 }, shape_attn },
-    [OP_GLU]        = { { "glu",        2, 0 }, shape_glu },
+    [OP_GLU]        = { { "glu",        1, 1 }, shape_glu },
     [OP_ADD]        = { { "add",        2, 0 }, shape_add },
     [OP_SCALE]      = { { "scale",      1, 0 }, shape_same },
     [OP_SOFTCAP]    = { { "softcap",    1, 0 }, shape_same },
     [OP_ROWS]       = { { "rows",       2, 0 }, shape_rows },
+    [OP_ROUTE]      = { { "route",      1, 1 }, shape_route },
+    [OP_EXPERTS]    = { { "experts",    3, 1 }, shape_experts },
+    [OP_EXPERT_SUM] = { { "expert_sum", 2, 1 }, shape_expert_sum },
+    [OP_HEADS]      = { { "heads",      2, 0 }, shape_heads },
+    [OP_SLICE]      = { { "slice",      1, 0 }, shape_slice },
+    [OP_CONCAT]     = { { "concat",     2, 0 }, shape_concat },
 };
 // clang-format on
 

@@ -28,7 +28,10 @@ static void count_uses(const struct graph *g, struct uses *u)
 
 static int residual_place(enum op op)
 {
-    return op == OP_MATMUL ? MATMUL_RES : op == OP_RMSNORM ? NORM_RES : -1;
+    return op == OP_MATMUL       ? MATMUL_RES
+           : op == OP_RMSNORM    ? NORM_RES
+           : op == OP_EXPERT_SUM ? EXPERT_SUM_RES
+                                 : -1;
 }
 
 /// Lets the maker of `x` add `other` itself, if x is for this ADD alone and `other` is there in
@@ -71,6 +74,33 @@ static void fold_adds(struct graph *g)
     free(u.maker);
 }
 
+/// Gives the next number to a tensor at its first mention.
+static void take(struct graph *g, struct tensor **list, bool *needed, const struct tensor *t)
+{
+    if (!t || !needed[t->id])
+        return;
+    list[g->n_tensors++] = g->tensor[t->id];
+    needed[t->id] = false;
+}
+
+/// Tensors in the order in which nodes mention them, whatever the order they were asked for in: C
+/// leaves the order of a call's arguments to the compiler, and equal graphs must be equal.
+static void number_tensors(struct graph *g, bool *needed)
+{
+    struct tensor **list = xcalloc((size_t)g->n_tensors + 1, sizeof(struct tensor *));
+    g->n_tensors = 0;
+    for (int i = 0; i < g->n_nodes; i++) {
+        for (int s = 0; s < NODE_SRC; s++)
+            take(g, list, needed, g->node[i]->src[s]);
+        for (int d = 0; d < NODE_DST; d++)
+            take(g, list, needed, g->node[i]->dst[d]);
+    }
+    for (int i = 0; i < g->n_tensors; i++)
+        list[i]->id = i;
+    free(g->tensor);
+    g->tensor = list;
+}
+
 /// Drops what the logits do not need: nodes, then tensors that no node mentions. Numbers the rest
 /// anew.
 static void drop_dead(struct graph *g)
@@ -85,6 +115,9 @@ static void drop_dead(struct graph *g)
         for (int s = 0; live[i] && s < NODE_SRC; s++)
             if (n->src[s])
                 needed[n->src[s]->id] = true;
+        for (int d = 0; live[i] && d < NODE_DST; d++)
+            if (n->dst[d])
+                needed[n->dst[d]->id] = true;
     }
     int kept = 0;
     for (int i = 0; i < g->n_nodes; i++)
@@ -97,13 +130,7 @@ static void drop_dead(struct graph *g)
     for (int i = 0; i < IN_COUNT; i++)
         if (g->input[i] && !needed[g->input[i]->id])
             g->input[i] = NULL;
-    kept = 0;
-    for (int i = 0; i < g->n_tensors; i++)
-        if (needed[i]) {
-            g->tensor[i]->id = kept;
-            g->tensor[kept++] = g->tensor[i];
-        }
-    g->n_tensors = kept;
+    number_tensors(g, needed);
     free(needed);
     free(live);
 }

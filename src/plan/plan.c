@@ -63,6 +63,8 @@ bool op_in_place(enum op op, int i)
     case OP_SCALE:
     case OP_SOFTCAP:
         return i == 0;
+    case OP_EXPERT_SUM:
+        return i == EXPERT_SUM_RES;
     case OP_EMBED:
     case OP_ROPE_TABLE:
     case OP_RMSNORM:
@@ -71,6 +73,11 @@ bool op_in_place(enum op op, int i)
     case OP_KV_STORE:
     case OP_ATTN:
     case OP_ROWS:
+    case OP_ROUTE:
+    case OP_EXPERTS:
+    case OP_HEADS:
+    case OP_SLICE:
+    case OP_CONCAT:
     case OP_COUNT:
         break;
     }

@@ -160,12 +160,23 @@ static void convert_values(const struct attn *x, float *dst, uint8_t *head, int 
     }
 }
 
+/// Values that are the first numbers of the keys: F32 rows of dim_o from [dim_k][TILE].
+static void values_from_keys(const struct attn *x, float *dst, const float *keys)
+{
+    for (int d0 = 0; d0 < x->dim_v; d0 += 16) {
+        const int n = x->dim_v - d0 < 16 ? x->dim_v - d0 : 16;
+        for (int j = 0; j < TILE; j++)
+            for (int d = d0; d < d0 + n; d++)
+                dst[j * x->dim_o + d] = keys[d * TILE + j];
+    }
+}
+
 static struct tile load_tile(const struct attn *x, struct work *w, int slot, int64_t t, int kv_head,
                              int64_t rows, int lo, int hi)
 {
     uint8_t *k = kv_keys(&x->kv, slot, t, kv_head), *v = kv_values(&x->kv, slot, t, kv_head);
     const enum dtype type = x->kv.type;
-    const bool half = type == DTYPE_F16 && rows < CONVERT_ROWS;
+    const bool half = type == DTYPE_F16 && rows < CONVERT_ROWS && !x->kv.shared;
     struct tile tile = { k, v, half, half, x->dim_v };
 
     if (type == DTYPE_Q8_0) {
@@ -175,8 +186,11 @@ static struct tile load_tile(const struct attn *x, struct work *w, int slot, int
         x->f->from_f16(w->keys, (const uint16_t *)(void *)k, (int64_t)x->dim_k * TILE);
         tile.k = w->keys;
     }
-    if (x->dim_o != x->dim_v || !(half || type == DTYPE_F32)) {
-        convert_values(x, w->values, v, lo, hi);
+    if (x->dim_o != x->dim_v || !(half || type == DTYPE_F32) || x->kv.shared) {
+        if (x->kv.shared)
+            values_from_keys(x, w->values, tile.k);
+        else
+            convert_values(x, w->values, v, lo, hi);
         tile.v = w->values;
         tile.v_half = false;
         tile.v_row = x->dim_o;

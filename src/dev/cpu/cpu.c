@@ -76,9 +76,13 @@ static const struct kernel *cpu_find(struct dev *d, const struct node *n, const 
                                      bool exact)
 {
     unsigned features = cpu_of(d)->features;
-    const struct kernel *k = find_in(cpu_matmul_kernels, features, n, max, exact);
+    static const struct cpu_kernel *const tables[] = { cpu_matmul_kernels, cpu_vec_kernels,
+                                                       cpu_expert_kernels };
+    const struct kernel *k = NULL;
 
-    return k != NULL ? k : find_in(cpu_vec_kernels, features, n, max, exact);
+    for (size_t i = 0; i < ARRAY_LEN(tables) && k == NULL; i++)
+        k = find_in(tables[i], features, n, max, exact);
+    return k;
 }
 
 static const struct kernel *cpu_convert(struct dev *d, enum dtype to)

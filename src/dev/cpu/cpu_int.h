@@ -29,7 +29,8 @@ struct cpu_kernel {
     unsigned needs;
 };
 extern const struct cpu_kernel cpu_matmul_kernels[]; // matmul.c: MATMUL, EMBED
-extern const struct cpu_kernel cpu_vec_kernels[];    // vec.c: the rest
+extern const struct cpu_kernel cpu_vec_kernels[];    // vec.c: the rest, but for
+extern const struct cpu_kernel cpu_expert_kernels[]; // experts.c: ROUTE, EXPERTS, EXPERT_SUM, HEADS, SLICE, CONCAT
 extern const struct kernel cpu_convert_a8;           // F32 rows -> A8 rows; src[0], dst[0]; node: the consumer
 
 #endif

@@ -21,13 +21,54 @@ static bool elem_accepts(const struct node *n, const struct dims *max, bool exac
 
 // --- GLU -----------------------------------------------------------------------------------------
 
+enum { GLU_PART = 512 }; // numbers: a multiple of 32, small enough to stay near
+
+/// (gate, up) pairs to two rows of n <= GLU_PART.
+static void split_pairs(float *gate, float *up, const float *pairs, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        gate[i] = pairs[2 * i];
+        up[i] = pairs[2 * i + 1];
+    }
+}
+
+/// Without `up`: a row of pairs.
+static void glu_pairs_run(const struct run_args *a, struct team *t)
+{
+    const struct vec_fns *f = &team_fns(t)->vec;
+    const struct share s = share_of(a, t);
+    float gate[GLU_PART], up[GLU_PART];
+
+    for (int64_t k; (k = team_next(t, s.n)) >= 0;) {
+        const struct share_span at = share_at(&s, k);
+        for (int64_t r = at.row0; r < at.row1; r++) {
+            const float *x = (const float *)a->src[0] + r * 2 * s.len;
+            char *row = (char *)a->dst[0] + (uint64_t)r * dtype_row_bytes(a->dst0, s.len);
+            for (int64_t i = at.i0, n; i < at.i1; i += n) {
+                n = at.i1 - i < GLU_PART ? at.i1 - i : GLU_PART;
+                split_pairs(gate, up, x + 2 * i, n);
+                if (a->dst0 != DTYPE_A8) {
+                    f->glu((float *)(void *)row + i, gate, up, n, a->node->args.glu.act);
+                    continue;
+                }
+                f->glu(gate, gate, up, n, a->node->args.glu.act);
+                f->a8(a8_part_at(row, s.len, i), gate, n);
+            }
+        }
+    }
+}
+
 static void glu_run(const struct run_args *a, struct team *t)
 {
     const struct vec_fns *f = &team_fns(t)->vec;
-    const float *gate = a->src[0], *up = a->src[1];
+    const float *gate = a->src[0], *up = a->src[GLU_UP];
     const enum act act = a->node->args.glu.act;
     const struct share s = share_of(a, t);
 
+    if (up == NULL) {
+        glu_pairs_run(a, t);
+        return;
+    }
     for (int64_t k; (k = team_next(t, s.n)) >= 0;) {
         const struct share_span at = share_at(&s, k);
         for (int64_t r = at.row0; r < at.row1; r++) {
@@ -39,8 +80,8 @@ static void glu_run(const struct run_args *a, struct team *t)
             }
             char *row = (char *)a->dst[0] + (uint64_t)r * dtype_row_bytes(DTYPE_A8, s.len);
             for (int64_t i = at.i0, n; i < at.i1; i += n) {
-                float y[512]; // a multiple of 32; small enough to stay near
-                n = at.i1 - i < 512 ? at.i1 - i : 512;
+                float y[GLU_PART];
+                n = at.i1 - i < GLU_PART ? at.i1 - i : GLU_PART;
                 f->glu(y, g + i, u + i, n, act);
                 f->a8(a8_part_at(row, s.len, i), y, n);
             }

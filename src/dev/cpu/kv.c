@@ -18,8 +18,9 @@ struct kv_view kv_view(const struct node *n, const struct dims *now, void *k, vo
         .dim_k = n->args.attn.head_dim,
         .dim_v = n->args.attn.head_dim_v,
         .n_kv_heads = n->args.attn.n_kv_heads,
+        .shared = vt == kt,
         .k = k,
-        .v = v,
+        .v = vt == kt ? k : v,
         .k_bytes = state_head_bytes(kt, now->kv),
         .v_bytes = state_head_bytes(vt, now->kv),
         .table = n->args.attn.window > 0 ? NULL : table,
@@ -102,6 +103,8 @@ static void kv_store_run(const struct run_args *a, struct team *t)
             put(&(struct put){ (const float *)a->src[0] + tok * k_row + h * kv.dim_k, kv.dim_k,
                                kv_keys(&kv, seq[tok], tile, (int)h), j, KV_PAGE_TOKENS, j },
                 kv.type, f);
+            if (kv.shared)
+                continue;
             put(&(struct put){ (const float *)a->src[1] + tok * v_row + h * kv.dim_v, kv.dim_v,
                                kv_values(&kv, seq[tok], tile, (int)h), (int64_t)j * kv.dim_v, 1,
                                j },

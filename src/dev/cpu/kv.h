@@ -8,12 +8,14 @@
 struct kv_view {
     enum dtype type;
     int dim_k, dim_v, n_kv_heads;
+    bool shared; // the values are the first dim_v numbers of the keys: v is k
     uint8_t *k, *v;
     uint64_t k_bytes, v_bytes; // of one page and head
     const int32_t *table;      // NULL: a ring of pages
     int64_t slot_pages;
 };
 /// Of a KV_STORE or ATTN node; k, v, table are the addresses of its sources, kt, vt their tensors.
+/// Where these are one, v is ignored.
 struct kv_view kv_view(const struct node *n, const struct dims *now, void *k, void *v,
                        const struct tensor *kt, const struct tensor *vt, const int32_t *table);
 bool kv_type_known(enum dtype kv);

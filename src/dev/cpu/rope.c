@@ -16,9 +16,11 @@ static void rope_table_run(const struct run_args *a, struct team *t)
     const struct rope_freq *freq = &a->node->args.freq;
     const int32_t *pos = a->src[0];
     const int64_t n = tensor_rows(a->node->dst[0], a->now);
+    const bool is_long = freq->long_from > 0 && a->now->n_ctx > freq->long_from;
+    const float *factors = a->src[is_long ? ROPE_LONG : ROPE_FACTORS];
 
     for (int64_t i; (i = team_next(t, n)) >= 0;)
-        ref_rope_table((float *)a->dst[0] + i * freq->rot, pos[i], freq, a->src[1]);
+        ref_rope_table((float *)a->dst[0] + i * freq->rot, pos[i], freq, factors);
 }
 
 static void rope_run(const struct run_args *a, struct team *t)

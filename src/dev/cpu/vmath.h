@@ -77,4 +77,14 @@ static inline vf vm_tanh(vf x)
     return vf_sign_of(vf_if_less(a, vf_set(0.625f), small, large), x);
 }
 
+/// The gated unit of gpt-oss (openai/gpt-oss, gpt_oss/torch/model.py, swiglu), limit 7.
+static inline vf vm_swiglu_oai(vf gate, vf up)
+{
+    const vf limit = vf_set(7.0f), below = vf_set(-7.0f);
+    const vf g = vf_if_less(limit, gate, limit, gate);
+    vf u = vf_if_less(limit, up, limit, up);
+    u = vf_if_less(u, below, below, u);
+    return vf_mul(vf_mul(g, vm_sigmoid(vf_mul(vf_set(1.702f), g))), vf_add(u, vf_set(1.0f)));
+}
+
 #endif

@@ -26,6 +26,13 @@ static float kv_number(uint8_t *head, enum dtype type, int dim, int64_t i, int d
     return (float)(int8_t)head[i] * f16_to_f32(kv_q8_scales(head, dim)[d / 32 * TILE + j]);
 }
 
+static float value_number(const struct kv_view *kv, uint8_t *values, int d, int j)
+{
+    const int64_t i = kv->shared ? (int64_t)d * TILE + j : (int64_t)j * kv->dim_v + d;
+
+    return kv_number(values, kv->type, kv->shared ? kv->dim_k : kv->dim_v, i, d, j);
+}
+
 static float score(const struct kv_view *kv, const struct query *x, uint8_t *keys, int j)
 {
     float s = 0;
@@ -55,8 +62,7 @@ static void attend_tile(float *m, float *l, float *o, const struct kv_view *kv,
         const float p = vm_exp(s[j] - top);
         chain[j % CHAINS] += p;
         for (int d = 0; d < kv->dim_v; d++)
-            o[d] = fmaf(p, kv_number(values, kv->type, kv->dim_v, (int64_t)j * kv->dim_v + d, d, j),
-                        o[d]);
+            o[d] = fmaf(p, value_number(kv, values, d, j), o[d]);
     }
     float sum = chain[0];
     for (int c = 1; c < CHAINS; c++)

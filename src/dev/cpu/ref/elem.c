@@ -7,7 +7,9 @@
 void ref_glu(float *y, const float *gate, const float *up, int64_t n, enum act act)
 {
     for (int64_t i = 0; i < n; i++)
-        y[i] = (act == ACT_SILU ? vm_silu(gate[i]) : vm_gelu(gate[i])) * up[i];
+        y[i] = act == ACT_SWIGLU_OAI
+                   ? vm_swiglu_oai(gate[i], up[i])
+                   : (act == ACT_SILU ? vm_silu(gate[i]) : vm_gelu(gate[i])) * up[i];
 }
 
 void ref_add(float *y, const float *a, const float *b, int64_t n)

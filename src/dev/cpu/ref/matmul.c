@@ -28,8 +28,7 @@ static float sum_in_order(const float *chain, int n)
     return y;
 }
 
-static float dot_a8(const struct dtype_info *t, const struct expanded *w, struct a8_row x,
-                    int64_t n)
+float ref_dot_a8(const struct dtype_info *t, const struct expanded *w, struct a8_row x, int64_t n)
 {
     float chain[MM_CHAINS] = { 0 };
 
@@ -55,7 +54,7 @@ static float dot_a8(const struct dtype_info *t, const struct expanded *w, struct
     return sum_in_order(chain, MM_CHAINS);
 }
 
-static float dot_f32(const float *w, const float *x, int64_t n)
+float ref_dot_f32(const float *w, const float *x, int64_t n)
 {
     float chain[MM_FLOAT_CHAINS] = { 0 };
 
@@ -87,15 +86,25 @@ static bool accepts_a8(const struct node *n, const struct dims *max, bool exact)
     return !exact && t != NULL && t->quantized && t->expand != NULL;
 }
 
-/// Per thread, one expanded row: u, d, m, s.
-static uint64_t row_bytes_a8(int64_t cols)
+/// One expanded row: u, d, m, s.
+uint64_t ref_expanded_bytes(int64_t cols)
 {
     return align_up_u64((uint64_t)(cols + cols / 8 + cols / 4 + cols / 16), 64);
 }
 
+struct expanded ref_expanded_at(void *p, int64_t cols)
+{
+    float *d = p, *m = d + cols / 32;
+    struct expanded w = { .d = d, .m = m };
+
+    w.s = (int8_t *)(m + cols / 16);
+    w.u = (uint8_t *)(w.s + cols / 16);
+    return w;
+}
+
 static uint64_t scratch_a8(const struct node *n, const struct dims *max, int threads)
 {
-    return (uint64_t)threads * row_bytes_a8(mm_shape(n, max).cols);
+    return (uint64_t)threads * ref_expanded_bytes(mm_shape(n, max).cols);
 }
 
 static void run_a8(const struct run_args *a, struct team *team)
@@ -104,18 +113,15 @@ static void run_a8(const struct run_args *a, struct team *team)
     const struct dtype_info *t = dtype_info(s.type);
     const uint64_t w_bytes = dtype_row_bytes(s.type, s.cols), x_bytes = (uint64_t)s.cols * 3 / 2;
     const int64_t n_chunks = (s.rows + CHUNK - 1) / CHUNK;
-    uint8_t *mine = (uint8_t *)a->scratch + (uint64_t)team_i(team) * row_bytes_a8(s.cols);
-    float *d = (float *)(void *)mine, *m = d + s.cols / 32;
-    struct expanded w = { .d = d, .m = m };
+    const struct expanded w = ref_expanded_at(
+        (uint8_t *)a->scratch + (uint64_t)team_i(team) * ref_expanded_bytes(s.cols), s.cols);
 
-    w.s = (int8_t *)(m + s.cols / 16);
-    w.u = (uint8_t *)(w.s + s.cols / 16);
     for (int64_t i; (i = team_next(team, n_chunks)) >= 0;) {
         for (int64_t r = i * CHUNK; r < s.rows && r < (i + 1) * CHUNK; r++) {
             t->expand(&w, (const uint8_t *)a->src[1] + (uint64_t)r * w_bytes, s.cols);
             for (int64_t k = 0; k < s.tokens; k++) {
                 const uint8_t *x = (const uint8_t *)a->src[0] + (uint64_t)k * x_bytes;
-                put(a, &s, k, r, dot_a8(t, &w, a8_row_at(x, s.cols), s.cols));
+                put(a, &s, k, r, ref_dot_a8(t, &w, a8_row_at(x, s.cols), s.cols));
             }
         }
     }
@@ -166,7 +172,7 @@ static void run_f32(const struct run_args *a, struct team *team)
         for (int64_t r = i * CHUNK; r < s.rows && r < (i + 1) * CHUNK; r++) {
             t->to_f32(w, (const uint8_t *)a->src[1] + (uint64_t)r * w_bytes, s.cols);
             for (int64_t k = 0; k < s.tokens; k++)
-                put(a, &s, k, r, dot_f32(w, x + k * s.cols, s.cols));
+                put(a, &s, k, r, ref_dot_f32(w, x + k * s.cols, s.cols));
         }
     }
 }

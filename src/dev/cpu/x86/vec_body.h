@@ -91,6 +91,9 @@ static void FN(glu)(float *y, const float *gate, const float *up, int64_t n, enu
     if (act == ACT_SILU)
         for (int64_t i = 0; i < n; i += L)
             vf_put(y + i, vf_mul(vm_silu(vf_get(gate + i, n - i)), vf_get(up + i, n - i)), n - i);
+    else if (act == ACT_SWIGLU_OAI)
+        for (int64_t i = 0; i < n; i += L)
+            vf_put(y + i, vm_swiglu_oai(vf_get(gate + i, n - i), vf_get(up + i, n - i)), n - i);
     else
         for (int64_t i = 0; i < n; i += L)
             vf_put(y + i, vf_mul(vm_gelu(vf_get(gate + i, n - i)), vf_get(up + i, n - i)), n - i);
