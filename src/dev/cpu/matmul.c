@@ -175,7 +175,7 @@ static uint64_t gemm_bytes(int64_t cols, int64_t tokens, struct gemm_kind k, int
            (uint64_t)threads * (tiles_bytes(cols, k) + align_up_u64(rows_bytes(cols), 64));
 }
 
-/// One token's group into lane t of a block of `n`. `a` NULL: zeros.
+/// One token's group into lane t of a block of `n`.
 static void pack_group(uint8_t *dst, const struct a8_row *a, int64_t g, int t, int n,
                        struct gemm_kind k)
 {
@@ -199,22 +199,17 @@ static void pack_group(uint8_t *dst, const struct a8_row *a, int64_t g, int t, i
         z[t] = -k.zero * (a->sum[2 * g] + a->sum[2 * g + 1]);
 }
 
-/// Packs tokens [from, from + n) of a block of `block`.
-static void pack(uint8_t *dst, const struct run_args *a, const struct mm_shape *s, int64_t from,
-                 int n, int block, struct gemm_kind k)
+void gemm_pack_c(void *dst, const struct a8_row *rows, int n, int block, int64_t cols,
+                 struct gemm_kind kind)
 {
-    const int64_t n_groups = s->cols / 32, step = gemm_x_bytes(k, block);
-    struct a8_row rows[16];
+    const int64_t n_groups = cols / 32, step = gemm_x_bytes(kind, block);
 
-    if (n < block)
-        memset(dst, 0, (size_t)(n_groups * step));
-    for (int t = 0; t < n; t++)
-        rows[t] = a8_row_at(x_row(a, s, from + t), s->cols);
     for (int64_t g = 0; g < n_groups; g++) {
         const int64_t c = g % MM_CHAINS;
         const int64_t before = c * (n_groups / MM_CHAINS) + min_i64(c, n_groups % MM_CHAINS);
-        for (int t = 0; t < n; t++)
-            pack_group(dst + (before + g / MM_CHAINS) * step, &rows[t], g, t, block, k);
+        uint8_t *to = (uint8_t *)dst + (before + g / MM_CHAINS) * step;
+        for (int t = 0; t < block; t++)
+            pack_group(to, &rows[t < n ? t : 0], g, t, block, kind);
     }
 }
 
@@ -296,8 +291,11 @@ static void run_gemm(const struct run_args *a, struct team *team, const struct m
     for (int64_t i; (i = team_next(team, (s->tokens + r.block - 1) / r.block)) >= 0;) {
         const int64_t from = i * r.block;
         const int n = (int)min_i64(r.block, s->tokens - from);
-        pack(x + from * n_groups * gemm_x_bytes(r.kind, 1), a, s, from, n, (int)padded_tokens(n),
-             r.kind);
+        struct a8_row rows[MM_ROWS];
+        for (int t = 0; t < n; t++)
+            rows[t] = a8_row_at(x_row(a, s, from + t), s->cols);
+        r.gemm->pack(x + from * n_groups * gemm_x_bytes(r.kind, 1), rows, n, (int)padded_tokens(n),
+                     s->cols, r.kind);
     }
     team_phase(team);
 

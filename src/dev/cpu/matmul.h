@@ -107,13 +107,16 @@ struct gemm_args {
     const void *w; // a tile
     const void *x; // a block of `block` tokens
     int64_t n_groups;
-    int block;            // tokens of the block, a multiple of 4; those past n_tokens are zero
+    int block;            // tokens of the block, a multiple of 4
     int n_rows, n_tokens; // that have a result
     struct mm_out out;
 };
 
 struct gemm {
     int block, block_sub16; // most tokens of a block, a multiple of 4
+    /// A block of `block` tokens of which the first n are there; the others hold anything.
+    void (*pack)(void *dst, const struct a8_row *rows, int n, int block, int64_t cols,
+                 struct gemm_kind kind);
     /// `n_rows` expanded rows, one after another in `rows`, to a tile; rows that lack
     /// hold anything.
     void (*interleave)(void *tile, const struct expanded *rows, int n_rows, int64_t cols,
@@ -139,8 +142,11 @@ struct matmul_fns {
                              int64_t n); // faster than dtype_info's; may be NULL
 };
 
-/// Plain C has none of these functions: ref/ does its work. Each level that is there adds what it
-/// does better.
+void gemm_pack_c(void *dst, const struct a8_row *rows, int n, int block, int64_t cols,
+                 struct gemm_kind kind);
+
+/// Plain C has none of the other functions: ref/ does its work. Each level that is there adds what
+/// it does better.
 void matmul_fns_init(struct matmul_fns *f, unsigned features);
 void matmul_fns_init_avx2(struct matmul_fns *f);
 void matmul_fns_init_avx512(struct matmul_fns *f);

@@ -175,12 +175,35 @@ static void numbers(uint8_t *dst, const uint8_t *const *row, int64_t g)
 static void interleave(void *dst, const struct expanded *rows, int n_rows, int64_t cols,
                        struct gemm_kind kind)
 {
-    gemm_interleave(dst, rows, n_rows, cols, kind, numbers);
+    const int64_t n_groups = cols / 32, step = gemm_w_bytes(kind);
+    const int halves = kind.sub16 ? 2 : 1;
+    const uint8_t *u[MM_ROWS];
+    uint8_t *at = dst;
+
+    for (int r = 0; r < MM_ROWS; r++)
+        u[r] = rows->u + (r < n_rows ? r : 0) * cols;
+    for (int c = 0; c < MM_CHAINS; c++) {
+        for (int64_t g = c; g < n_groups; g += MM_CHAINS, at += step) {
+            float *d = (float *)(void *)(at + MM_ROWS * 32), *m = d + MM_ROWS;
+            int32_t *s = (int32_t *)(void *)(m + (kind.has_min ? halves * MM_ROWS : 0));
+
+            numbers(at, u, g);
+            for (int r = 0; r < MM_ROWS; r++) {
+                const int64_t from = (r < n_rows ? r : 0) * n_groups + g;
+                d[r] = rows->d[from];
+                for (int h = 0; kind.has_min && h < halves; h++)
+                    m[h * MM_ROWS + r] = -rows->m[from * halves + h];
+                for (int h = 0; kind.sub16 && h < 2; h++)
+                    s[h * MM_ROWS + r] = rows->s[from * 2 + h];
+            }
+        }
+    }
 }
 
 const struct gemm gemm_avx2 = {
     .block = BLOCK,
     .block_sub16 = BLOCK,
+    .pack = gemm_pack_c,
     .interleave = interleave,
     .run = run,
 };

@@ -162,47 +162,10 @@ static void run(const struct gemm_args *a)
     (a->kind.sub16 ? two[min][i] : one[min][i])(a);
 }
 
-// --- tiles
-// ------------------------------------------------------------------------------------------
-
-/// 16 numbers of each of 16 rows: dword k of row r goes to dst[k][r].
-static inline void transpose_16(uint8_t *dst, const uint8_t *const *row, int64_t at)
-{
-    __m512i v[4];
-
-    for (int i = 0; i < 4; i++) { // four lanes: rows i, i + 4, i + 8, i + 12
-        const __m128i r0 = _mm_loadu_si128((const __m128i *)(const void *)(row[i] + at));
-        v[i] = _mm512_castsi128_si512(r0);
-        v[i] = _mm512_inserti32x4(
-            v[i], _mm_loadu_si128((const __m128i *)(const void *)(row[i + 4] + at)), 1);
-        v[i] = _mm512_inserti32x4(
-            v[i], _mm_loadu_si128((const __m128i *)(const void *)(row[i + 8] + at)), 2);
-        v[i] = _mm512_inserti32x4(
-            v[i], _mm_loadu_si128((const __m128i *)(const void *)(row[i + 12] + at)), 3);
-    }
-    const __m512i a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpackhi_epi32(v[0], v[1]);
-    const __m512i c = _mm512_unpacklo_epi32(v[2], v[3]), d = _mm512_unpackhi_epi32(v[2], v[3]);
-    _mm512_store_si512(dst, _mm512_unpacklo_epi64(a, c));
-    _mm512_store_si512(dst + 64, _mm512_unpackhi_epi64(a, c));
-    _mm512_store_si512(dst + 128, _mm512_unpacklo_epi64(b, d));
-    _mm512_store_si512(dst + 192, _mm512_unpackhi_epi64(b, d));
-}
-
-static void numbers(uint8_t *dst, const uint8_t *const *row, int64_t g)
-{
-    transpose_16(dst, row, 32 * g);
-    transpose_16(dst + 256, row, 32 * g + 16);
-}
-
-static void interleave(void *dst, const struct expanded *rows, int n_rows, int64_t cols,
-                       struct gemm_kind kind)
-{
-    gemm_interleave(dst, rows, n_rows, cols, kind, numbers);
-}
-
 const struct gemm gemm_avx512 = {
     .block = BLOCK,
     .block_sub16 = BLOCK_SUB16,
-    .interleave = interleave,
+    .pack = gemm_pack_avx512,
+    .interleave = gemm_interleave_avx512,
     .run = run,
 };
