@@ -41,7 +41,7 @@ enum { GPTOSS_MXFP4 = 4 }; // ollama/ollama's first gpt-oss files, architecture 
 static bool shape_type(struct gguf_tensor *t, uint32_t type, bool is_gptoss, struct err *why)
 {
     if (type == GPTOSS_MXFP4 && is_gptoss) {
-        t->type = DTYPE_MXFP4;
+        t->type = DTYPE_MXFP4_PAIRS;
         return true;
     }
     if (type >= DTYPE_A8 || !dtype_known(type)) {

@@ -14,6 +14,7 @@ static const struct dtype_info *const formats[DTYPE_COUNT] = {
     [DTYPE_Q2_K] = &dtype_q2_k,     [DTYPE_Q3_K] = &dtype_q3_k,   [DTYPE_Q4_K] = &dtype_q4_k,
     [DTYPE_Q5_K] = &dtype_q5_k,     [DTYPE_Q6_K] = &dtype_q6_k,   [DTYPE_IQ4_NL] = &dtype_iq4_nl,
     [DTYPE_IQ4_XS] = &dtype_iq4_xs, [DTYPE_MXFP4] = &dtype_mxfp4, [DTYPE_A8] = &dtype_a8,
+    [DTYPE_MXFP4_PAIRS] = &dtype_mxfp4_pairs,
 };
 
 const struct dtype_info *dtype_info(enum dtype t)

@@ -36,7 +36,8 @@ enum dtype {
     DTYPE_BF16 = 30,
     DTYPE_MXFP4 = 39,
     DTYPE_A8 = 64, // activations: struct a8_row, made by kernels only, never in a file
-    DTYPE_COUNT = 65,
+    DTYPE_MXFP4_PAIRS = 65, // the first gpt-oss files' type 4 (mxfp4_pairs.c)
+    DTYPE_COUNT = 66,
 };
 
 /// Activations as a quantized matrix product takes them (docs/numerics.md). A row of n numbers (a multiple

@@ -10,7 +10,7 @@
 extern const struct dtype_info dtype_f32, dtype_f16, dtype_bf16, dtype_i32, dtype_a8;
 extern const struct dtype_info dtype_q4_0, dtype_q4_1, dtype_q5_0, dtype_q5_1, dtype_q8_0;
 extern const struct dtype_info dtype_q2_k, dtype_q3_k, dtype_q4_k, dtype_q5_k, dtype_q6_k;
-extern const struct dtype_info dtype_iq4_nl, dtype_iq4_xs, dtype_mxfp4;
+extern const struct dtype_info dtype_iq4_nl, dtype_iq4_xs, dtype_mxfp4, dtype_mxfp4_pairs;
 
 /// The to_f32 of every quantized format: its expanded form, multiplied out in the order that
 /// dtype.h gives. Products of scale and number are exact in float for all of them, so the only

@@ -568,7 +568,7 @@ static void g25_type_4_in_a_later_part_of_gptoss_is_mxfp4(void **state)
     split_write(&s);
     if (!gguf_open(&g, s.first, NULL, &e))
         fail_msg("%s", e.msg);
-    assert_int_equal(gguf_tensor(g, gguf_find_tensor(g, "x"))->type, DTYPE_MXFP4);
+    assert_int_equal(gguf_tensor(g, gguf_find_tensor(g, "x"))->type, DTYPE_MXFP4_PAIRS);
     gguf_close(g);
     split_done(&s);
 }

@@ -382,7 +382,7 @@ static void mxfp4_is_type_4_only_in_files_of_gptoss(void **state)
     gm_str(&m, "general.architecture", "gptoss");
     gm_tensor_data(&m, "t", 4, 2, DIMS(64, 3), NULL, 2 * 17 * 3);
     struct opened o = gguf_opens(&m);
-    assert_int_equal(gguf_tensor(o.g, 0)->type, DTYPE_MXFP4);
+    assert_int_equal(gguf_tensor(o.g, 0)->type, DTYPE_MXFP4_PAIRS);
     assert_int_equal(gguf_tensor(o.g, 0)->bytes, 2 * 17 * 3);
     opened_done(&o);
     gm_done(&m);

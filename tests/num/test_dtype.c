@@ -93,7 +93,7 @@ static void unknown_and_retired_ids_are_not_known(void **state)
     for (size_t i = 0; i < ARRAY_LEN(no); i++)
         assert_false(dtype_known(no[i]));
     assert_null(dtype_info((enum dtype)4));
-    assert_null(dtype_info((enum dtype)65));
+    assert_null(dtype_info(DTYPE_COUNT));
     assert_null(dtype_info((enum dtype)(-1)));
     assert_non_null(dtype_info(DTYPE_A8));
 }
