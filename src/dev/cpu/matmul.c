@@ -122,171 +122,52 @@ static void run_gemv(const struct run_args *a, struct team *team, const struct m
 // --- many tokens
 // ------------------------------------------------------------------------------------
 
-enum {
-    TILES_MAX = 4, // expanded together, so that a block of tokens is fetched once for all of them
-    TILES_BYTES = 512 << 10, // at most: they stay in the second level cache
-};
-
-static struct gemm_kind kind_of(enum dtype type)
-{
-    const struct dtype_info *t = dtype_info(type);
-
-    return (struct gemm_kind){ .sub16 = t->sub16, .has_min = t->has_min, .zero = t->zero };
-}
-
-static int block_of(const struct gemm *g, struct gemm_kind k)
-{
-    return k.sub16 ? g->block_sub16 : g->block;
-}
-
-static int tiles_together(int64_t cols, struct gemm_kind k)
-{
-    const int64_t fit = TILES_BYTES / (cols / 32 * gemm_w_bytes(k));
-
-    return (int)max_i64(1, min_i64(fit, TILES_MAX));
-}
-
-/// Tokens with those that fill up the last block.
-static int64_t padded_tokens(int64_t tokens)
-{
-    return (tokens + 3) / 4 * 4;
-}
-
 static uint64_t packed_bytes(int64_t cols, int64_t tokens, struct gemm_kind k)
 {
-    return align_up_u64((uint64_t)(cols / 32 * gemm_x_bytes(k, (int)padded_tokens(tokens))), 64);
-}
-
-/// MM_ROWS expanded rows: u, d, m, s.
-static uint64_t rows_bytes(int64_t cols)
-{
-    return (uint64_t)(MM_ROWS * (cols + cols / 8 + cols / 4 + cols / 16));
-}
-
-/// Per thread: the tiles, then the rows that become one.
-static uint64_t tiles_bytes(int64_t cols, struct gemm_kind k)
-{
-    return (uint64_t)(tiles_together(cols, k) * (cols / 32) * gemm_w_bytes(k));
+    return align_up_u64((uint64_t)(cols / 32 * gemm_x_bytes(k, (int)gemm_padded(tokens))), 64);
 }
 
 static uint64_t gemm_bytes(int64_t cols, int64_t tokens, struct gemm_kind k, int threads)
 {
     return packed_bytes(cols, tokens, k) +
-           (uint64_t)threads * (tiles_bytes(cols, k) + align_up_u64(rows_bytes(cols), 64));
-}
-
-/// One token's group into lane t of a block of `n`.
-static void pack_group(uint8_t *dst, const struct a8_row *a, int64_t g, int t, int n,
-                       struct gemm_kind k)
-{
-    int32_t *q = (int32_t *)(void *)dst, *z = q + 9 * n;
-    float *d = (float *)(void *)(q + 8 * n), *s = (float *)(void *)z;
-
-    for (int i = 0; i < 8; i++)
-        memcpy(q + i * n + t, a->q + 32 * g + 4 * i, 4);
-    d[t] = a->d[g];
-    for (int h = 0; k.sub16 && h < 2; h++) {
-        if (k.has_min)
-            s[h * n + t] = a->d[g] * (float)a->sum[2 * g + h];
-        else
-            z[h * n + t] = -k.zero * a->sum[2 * g + h];
-    }
-    if (k.sub16)
-        return;
-    if (k.has_min)
-        s[t] = a->s[g];
-    else
-        z[t] = -k.zero * (a->sum[2 * g] + a->sum[2 * g + 1]);
-}
-
-void gemm_pack_c(void *dst, const struct a8_row *rows, int n, int block, int64_t cols,
-                 struct gemm_kind kind)
-{
-    const int64_t n_groups = cols / 32, step = gemm_x_bytes(kind, block);
-
-    for (int64_t g = 0; g < n_groups; g++) {
-        const int64_t c = g % MM_CHAINS;
-        const int64_t before = c * (n_groups / MM_CHAINS) + min_i64(c, n_groups % MM_CHAINS);
-        uint8_t *to = (uint8_t *)dst + (before + g / MM_CHAINS) * step;
-        for (int t = 0; t < block; t++)
-            pack_group(to, &rows[t < n ? t : 0], g, t, block, kind);
-    }
+           (uint64_t)threads * gemm_thread_bytes(cols, k);
 }
 
 struct gemm_run {
     const struct run_args *a;
     struct mm_shape s;
-    struct gemm_kind kind;
-    const struct gemm *gemm;
     int block; // tokens
     const uint8_t *x;
-    uint8_t *tiles, *rows; // this thread's
-    void (*expand)(const struct expanded *dst, const void *src, int64_t n);
+    struct gemm_work work;
 };
-
-static void expand_tile(const struct gemm_run *r, uint8_t *tile, int64_t row0, int n_rows)
-{
-    const int64_t cols = r->s.cols, n_groups = cols / 32;
-    const uint64_t w_bytes = dtype_row_bytes(r->s.type, cols);
-    const uint8_t *w = (const uint8_t *)r->a->src[1] + (uint64_t)row0 * w_bytes;
-    float *d = (float *)(void *)r->rows, *m = d + MM_ROWS * n_groups;
-    int8_t *scale = (int8_t *)(m + MM_ROWS * 2 * n_groups);
-    const struct expanded all = {
-        .d = d, .m = m, .s = scale, .u = (uint8_t *)(scale + MM_ROWS * 2 * n_groups)
-    };
-
-    for (int i = 0; i < n_rows; i++) {
-        const struct expanded one = {
-            .u = all.u + i * cols,
-            .d = all.d + i * n_groups,
-            .m = all.m + i * n_groups * (r->kind.sub16 ? 2 : 1),
-            .s = all.s + i * n_groups * 2,
-        };
-        r->expand(&one, w + (uint64_t)i * w_bytes, cols);
-    }
-    r->gemm->interleave(tile, &all, n_rows, cols, r->kind);
-}
 
 /// Weight rows [from, to) times all tokens.
 static void gemm_rows(const struct gemm_run *r, int64_t from, int64_t to)
 {
-    const int64_t n_groups = r->s.cols / 32, tile_bytes = n_groups * gemm_w_bytes(r->kind);
+    const struct gemm_kind kind = r->work.kind;
     const uint8_t *x = r->x;
 
-    for (int64_t row = from, i = 0; row < to; row += MM_ROWS, i++)
-        expand_tile(r, r->tiles + i * tile_bytes, row, (int)min_i64(MM_ROWS, to - row));
+    gemm_expand(&r->work, (const uint8_t *)r->a->src[1], from, to);
     for (int64_t t = 0; t < r->s.tokens; t += r->block) {
-        const int n = (int)min_i64(r->block, r->s.tokens - t), block = (int)padded_tokens(n);
-        for (int64_t row = from, i = 0; row < to; row += MM_ROWS, i++) {
-            r->gemm->run(&(struct gemm_args){
-                .kind = r->kind,
-                .w = r->tiles + i * tile_bytes,
-                .x = x,
-                .n_groups = n_groups,
-                .block = block,
-                .n_rows = (int)min_i64(MM_ROWS, to - row),
-                .n_tokens = n,
-                .out = out_at(r->a, &r->s, t, row),
-            });
-        }
-        x += n_groups * gemm_x_bytes(r->kind, block);
+        const int n = (int)min_i64(r->block, r->s.tokens - t);
+        const struct mm_out out = out_at(r->a, &r->s, t, from);
+        gemm_block_times(&r->work, to - from, x, n, &out);
+        x += r->s.cols / 32 * gemm_x_bytes(kind, (int)gemm_padded(n));
     }
 }
 
 static void run_gemm(const struct run_args *a, struct team *team, const struct mm_shape *s)
 {
     const struct matmul_fns *f = &team_fns(team)->mm;
-    struct gemm_run r = { .a = a, .s = *s, .kind = kind_of(s->type), .gemm = f->gemm };
+    const struct gemm_kind kind = gemm_kind(s->type);
     const int64_t n_groups = s->cols / 32;
-    uint8_t *x = a->scratch;
-
-    r.block = block_of(r.gemm, r.kind);
-    r.expand = f->expand[s->type] != NULL ? f->expand[s->type] : dtype_info(s->type)->expand;
-    r.x = x;
-    r.tiles = x + packed_bytes(s->cols, s->tokens, r.kind) +
-              (uint64_t)team_i(team) *
-                  (tiles_bytes(s->cols, r.kind) + align_up_u64(rows_bytes(s->cols), 64));
-    r.rows = r.tiles + tiles_bytes(s->cols, r.kind);
+    uint8_t *x = a->scratch, *mine = x + packed_bytes(s->cols, s->tokens, kind) +
+                                     (uint64_t)team_i(team) * gemm_thread_bytes(s->cols, kind);
+    const struct gemm_run r = { .a = a,
+                                .s = *s,
+                                .block = gemm_block(f->gemm, kind),
+                                .x = x,
+                                .work = gemm_work(f, s->type, s->cols, mine) };
 
     for (int64_t i; (i = team_next(team, (s->tokens + r.block - 1) / r.block)) >= 0;) {
         const int64_t from = i * r.block;
@@ -294,13 +175,13 @@ static void run_gemm(const struct run_args *a, struct team *team, const struct m
         struct a8_row rows[MM_ROWS];
         for (int t = 0; t < n; t++)
             rows[t] = a8_row_at(x_row(a, s, from + t), s->cols);
-        r.gemm->pack(x + from * n_groups * gemm_x_bytes(r.kind, 1), rows, n, (int)padded_tokens(n),
-                     s->cols, r.kind);
+        f->gemm->pack(x + from * n_groups * gemm_x_bytes(kind, 1), rows, n, (int)gemm_padded(n),
+                      s->cols, kind);
     }
     team_phase(team);
 
     const int64_t n_tiles = (s->rows + MM_ROWS - 1) / MM_ROWS,
-                  together = tiles_together(s->cols, r.kind);
+                  together = gemm_tiles(s->cols, kind);
     const int64_t n_long =
         max_i64(0, n_tiles / together - team_n(team)); // items of so many tiles; then single ones
     const int64_t n_items = n_long + n_tiles - n_long * together;
@@ -328,7 +209,7 @@ static uint64_t scratch_bytes(const struct node *n, const struct dims *max, int 
 {
     const struct mm_shape s = mm_shape(n, max);
     const uint64_t few = (uint64_t)threads * gemv_bytes(s.cols, min_i64(s.tokens, MM_GEMV_TOKENS));
-    const uint64_t many = gemm_bytes(s.cols, s.tokens, kind_of(s.type), threads);
+    const uint64_t many = gemm_bytes(s.cols, s.tokens, gemm_kind(s.type), threads);
 
     return s.tokens > MM_GEMV_TOKENS ? max_u64(few, many) : few;
 }

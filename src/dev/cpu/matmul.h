@@ -124,6 +124,32 @@ struct gemm {
     void (*run)(const struct gemm_args *a);
 };
 
+// What kernels of products of many tokens share (gemm.c).
+
+struct gemm_kind gemm_kind(enum dtype type);
+int gemm_block(const struct gemm *g, struct gemm_kind k); // most tokens of a block
+static inline int64_t gemm_padded(int64_t tokens) // with those that fill up the last block
+{
+    return (tokens + 3) / 4 * 4;
+}
+int gemm_tiles(int64_t cols, struct gemm_kind k); // how many are expanded together
+/// A thread's own: `mine` has gemm_thread_bytes, for the tiles and the rows that become one.
+struct matmul_fns;
+struct gemm_work {
+    const struct gemm *gemm;
+    struct gemm_kind kind;
+    int64_t cols, w_bytes; // of a row
+    void (*expand)(const struct expanded *dst, const void *src, int64_t n);
+    uint8_t *tiles, *rows;
+};
+uint64_t gemm_thread_bytes(int64_t cols, struct gemm_kind k);
+struct gemm_work gemm_work(const struct matmul_fns *f, enum dtype type, int64_t cols, void *mine);
+/// Rows [from, to) of w become the thread's tiles: at most gemm_tiles times MM_ROWS.
+void gemm_expand(const struct gemm_work *g, const uint8_t *w, int64_t from, int64_t to);
+/// The tiles' n_rows rows times a packed block of n tokens. `out`: at the first of both.
+void gemm_block_times(const struct gemm_work *g, int64_t n_rows, const void *x, int n,
+                      const struct mm_out *out);
+
 // --- float32 activations -------------------------------------------------------------------------
 
 struct dots_args {
