@@ -235,7 +235,136 @@ static void kernels_write_a8_as_if_converted(void **state)
     free(got);
 }
 
-int main(void)
+// --- speed: what a model with the shapes of SmolLM2-135M does besides matrix products ------------
+
+enum { LAYERS = 30, HEADS = 9, KV_HEADS = 3, DIM = 64, EMBD = HEADS * DIM, FF = 1536 };
+
+struct timed {
+    const char *what;
+    struct node node;
+    int per_layer;
+    bool a8;
+};
+
+static double best_ns(struct dev *d, const struct launch *l)
+{
+    int64_t best = INT64_MAX;
+
+    for (int round = 0; round < 30; round++) {
+        const int64_t t0 = clock_ns();
+        assert_true(d->ops->run(d, l, 1, NULL));
+        const int64_t ns = clock_ns() - t0;
+        best = ns < best ? ns : best;
+    }
+    return (double)best;
+}
+
+static void bench_batch(struct dev *d, const struct timed *op, size_t n_ops, int tokens, int at)
+{
+    const struct dims now = {
+        .n_tokens = tokens, .n_slots = 1, .n_ctx = 1024, .max_tokens = 512, .kv = DTYPE_F16
+    };
+    static int32_t pos[512], seq[512], pages[16];
+    static _Alignas(64) float x[512 * FF], y[512 * FF], kp[1024 * KV_HEADS * DIM],
+        vp[1024 * KV_HEADS * DIM];
+    double all = 0;
+
+    for (int i = 0; i < tokens; i++)
+        pos[i] = at + i;
+    for (int i = 0; i < 16; i++)
+        pages[i] = i;
+    for (int i = 0; i < 512 * FF; i++)
+        x[i] = (float)(i % 1001 - 500) / 500;
+    printf("%d tokens at %d, %d threads\n", tokens, at, cpu_dev_threads(d));
+    for (size_t i = 0; i < n_ops; i++) {
+        const struct kernel *k = d->ops->find(d, &op[i].node, &now, false);
+        void *scratch = xaligned(k->scratch_bytes != NULL
+                                     ? k->scratch_bytes(&op[i].node, &now, cpu_dev_threads(d))
+                                     : 64);
+        struct launch l = { .kernel = k,
+                            .args = { .node = &op[i].node,
+                                      .now = &now,
+                                      .scratch = scratch,
+                                      .dst = { y },
+                                      .src = { x, x, op[i].node.src[2] != NULL ? x : NULL } } };
+        if (op[i].node.op == OP_ROPE_TABLE)
+            l.args.src[0] = pos, l.args.src[1] = NULL;
+        if (op[i].node.op == OP_KV_STORE)
+            memcpy(l.args.src, (const void *[7]){ x, x, kp, vp, pos, seq, pages },
+                   sizeof l.args.src),
+                memcpy(l.args.dst, (void *[2]){ kp, vp }, sizeof l.args.dst);
+        if (op[i].node.op == OP_ATTN)
+            memcpy(l.args.src, (const void *[7]){ x, kp, vp, pos, seq, pages }, sizeof l.args.src);
+        l.args.dst0 = op[i].a8 ? DTYPE_A8 : DTYPE_F32;
+        const double ns =
+            best_ns(d, &l) * op[i].per_layer * (op[i].node.op == OP_ROPE_TABLE ? 1 : LAYERS);
+        printf("  %-12s %9.1f us in all layers\n", op[i].what, ns / 1e3);
+        all += ns;
+        free(scratch);
+    }
+    printf("  together     %9.1f us\n", all / 1e3);
+}
+
+static void bench(int threads)
+{
+    struct tensor x = rows_of(ROLE_TEMP, DTYPE_F32, EMBD, 1, SYM_TOKENS),
+                  w = rows_of(ROLE_WEIGHT, DTYPE_F32, EMBD, 1, SYM_ONE);
+    struct tensor ff = rows_of(ROLE_TEMP, DTYPE_F32, FF, 1, SYM_TOKENS),
+                  k = rows_of(ROLE_TEMP, DTYPE_F32, KV_HEADS * DIM, 1, SYM_TOKENS);
+    struct tensor in = rows_of(ROLE_INPUT, DTYPE_I32, 1, 1, SYM_TOKENS),
+                  t = rows_of(ROLE_TEMP, DTYPE_F32, DIM, 1, SYM_TOKENS);
+    struct tensor kp = rows_of(ROLE_STATE, DTYPE_F16, DIM, KV_PAGE_TOKENS, SYM_ONE), vp;
+    kp.n_dims = 4;
+    kp.d[2].n = KV_HEADS;
+    kp.d[3] = (struct dim){ 1, SYM_PAGES, 0 };
+    vp = kp;
+    union op_args attn = { .attn = { .n_heads = HEADS,
+                                     .n_kv_heads = KV_HEADS,
+                                     .head_dim = DIM,
+                                     .head_dim_v = DIM,
+                                     .scale = 0.125f } };
+    const struct timed ops[] = {
+        { "rope_table",
+          { .op = OP_ROPE_TABLE,
+            .src = { &in },
+            .dst = { &t },
+            .args.freq = { .rot = DIM, .base = 1e5f, .linear = 1, .mscale = 1 } },
+          1,
+          false },
+        { "rmsnorm",
+          { .op = OP_RMSNORM, .src = { &x, &w }, .dst = { &x }, .args.norm = { EMBD, 1e-5f } },
+          2,
+          true },
+        { "rope q",
+          { .op = OP_ROPE, .src = { &x, &t }, .dst = { &x }, .args.rope = { DIM, DIM, ROPE_NORM } },
+          1,
+          false },
+        { "rope k",
+          { .op = OP_ROPE, .src = { &k, &t }, .dst = { &k }, .args.rope = { DIM, DIM, ROPE_NORM } },
+          1,
+          false },
+        { "kv_store",
+          { .op = OP_KV_STORE,
+            .src = { &k, &k, &kp, &vp, &in, &in, &in },
+            .dst = { &kp, &vp },
+            .args = attn },
+          1,
+          false },
+        { "attn",
+          { .op = OP_ATTN, .src = { &x, &kp, &vp, &in, &in, &in }, .dst = { &x }, .args = attn },
+          1,
+          true },
+        { "glu", { .op = OP_GLU, .src = { &ff, &ff }, .dst = { &ff } }, 1, true },
+        { "add", { .op = OP_ADD, .src = { &x, &x }, .dst = { &x } }, 2, false },
+    };
+    struct dev *d = cpu(threads, NULL);
+
+    bench_batch(d, ops, ARRAY_LEN(ops), 512, 0);
+    bench_batch(d, ops, ARRAY_LEN(ops), 1, 512);
+    dev_free(d);
+}
+
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_aligned_zeroed_and_refused_after_seal),
@@ -246,5 +375,10 @@ int main(void)
         cmocka_unit_test(kernels_write_a8_as_if_converted),
     };
 
+    if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
+        bench(1);
+        bench(2);
+        return 0;
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

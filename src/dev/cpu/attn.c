@@ -102,13 +102,21 @@ static int64_t take_work(struct work *w, float *base, const struct node *n)
     return at;
 }
 
-/// Of the lanes of few tokens: [token][kv head][lane].
+/// Of one lane of one token and KV head.
 static int64_t lane_numbers(const struct node *n)
 {
     int64_t at = 0;
 
     (void)take_lane(NULL, &at, group_of(n), pad16(n->args.attn.head_dim_v));
     return at;
+}
+
+/// Lane i of few tokens; they lie [token][kv head][lane].
+static struct lane few_lane(const struct attn *x, float *few, int64_t i)
+{
+    int64_t at = i * lane_numbers(x->a->node);
+
+    return take_lane(few, &at, x->group, x->dim_o);
 }
 
 static int64_t few_numbers(const struct node *n)
@@ -148,6 +156,11 @@ static void convert_values(const struct attn *x, float *dst, uint8_t *head, int 
     if (x->kv.type == DTYPE_Q8_0) {
         x->f->values_from_q8(dst, x->dim_o, (const int8_t *)head, kv_q8_scales(head, x->dim_v),
                              x->dim_v, lo, hi);
+        return;
+    }
+    if (x->kv.type == DTYPE_F16 && x->dim_o == x->dim_v) {
+        x->f->from_f16(dst + lo * x->dim_o, (const uint16_t *)(void *)head + lo * x->dim_o,
+                       (hi - lo) * x->dim_o);
         return;
     }
     for (int j = lo; j < hi; j++) {
@@ -214,7 +227,8 @@ static void valid_keys(const struct attn *x, int64_t p, int64_t t, int *lo, int 
     *hi = last >= TILE ? TILE : last > 0 ? (int)last : 0;
 }
 
-/// Values j0 <= j < j1 into rows r0 .. r0 + rows - 1 of o, which are first multiplied with `start`.
+/// Values j0 <= j < j1 into rows r0 .. r0 + rows - 1 of o, which are first multiplied with `start`
+/// or, where that is NULL, set to 0.
 static void add_part(const struct attn *x, const struct tile *tile, float *o, const float *s,
                      int r0, int rows, int j0, int j1, const float *start)
 {
@@ -235,8 +249,8 @@ static void add_part(const struct attn *x, const struct tile *tile, float *o, co
     x->f->attn_mul(&mul);
 }
 
-/// o = o * f + p v over the valid keys of each row, in increasing order. Rows of a block mostly
-/// have the same keys; where they differ, at the ends, each goes alone.
+/// o = o * f + p v over the valid keys of each row, in increasing order; without f o starts as 0.
+/// Rows of a block mostly have the same keys; where they differ, at the ends, each goes alone.
 static void add_values(const struct attn *x, const struct tile *tile, float *o, const float *s,
                        int rows, const int *lo, const int *hi, const float *f)
 {
@@ -250,23 +264,25 @@ static void add_values(const struct attn *x, const struct tile *tile, float *o, 
     }
     if (from >= to) { // nothing in common
         for (int r = 0; r < rows; r++)
-            add_part(x, tile, o, s, r, 1, lo[r], hi[r], f + r);
+            add_part(x, tile, o, s, r, 1, lo[r], hi[r], f != NULL ? f + r : NULL);
         return;
     }
     for (int r = 0; least < from && r < rows; r++)
-        add_part(x, tile, o, s, r, 1, lo[r], from, f + r);
+        add_part(x, tile, o, s, r, 1, lo[r], from, f != NULL ? f + r : NULL);
     add_part(x, tile, o, s, 0, rows, from, to, least < from ? one : f);
     for (int r = 0; r < rows; r++)
         if (hi[r] > to)
             add_part(x, tile, o, s, r, 1, to, hi[r], one);
 }
 
-/// One block: rows r0 .. r0 + rows - 1 of those that begin with token `tok`.
+/// One block: rows r0 .. r0 + rows - 1 of those that begin with token `tok`. `first`: of the lane's
+/// tiles.
 static void attend_block(const struct attn *x, struct work *w, const struct lane *lane,
-                         const struct tile *tile, int64_t t, int64_t tok, int64_t r0, int rows)
+                         const struct tile *tile, int64_t t, int64_t tok, int64_t r0, int rows,
+                         bool first)
 {
     int lo[ATTN_ROWS], hi[ATTN_ROWS], from = TILE, to = 0;
-    float f[ATTN_ROWS];
+    float f[ATTN_ROWS], *o = lane->o + r0 * x->dim_o;
 
     for (int r = 0; r < rows; r++) {
         valid_keys(x, x->pos[tok + (r0 + r) / x->group], t, &lo[r], &hi[r]);
@@ -275,8 +291,11 @@ static void attend_block(const struct attn *x, struct work *w, const struct lane
         from = lo[r] < from ? lo[r] : from;
         to = hi[r] > to ? hi[r] : to;
     }
-    if (from >= to)
+    if (from >= to) {
+        if (first)
+            memset(o, 0, (size_t)(rows * x->dim_o) * sizeof *o);
         return;
+    }
     from = from / 16 * 16;
     x->f->attn_mul(&(struct attn_mul){
         .c = w->s + from,
@@ -301,7 +320,7 @@ static void attend_block(const struct attn *x, struct work *w, const struct lane
         .l = lane->l + r0,
         .f = f,
     });
-    add_values(x, tile, lane->o + r0 * x->dim_o, w->s, rows, lo, hi, f);
+    add_values(x, tile, o, w->s, rows, lo, hi, first ? NULL : f);
 }
 
 // --- some tokens of one sequence -----------------------------------------------------------------
@@ -333,13 +352,13 @@ static struct run run_of(const struct attn *x, int64_t tok, int64_t n, int kv_he
     return r;
 }
 
-static void lane_start(const struct attn *x, const struct lane *lane, int64_t rows)
+/// o is set by the first tile.
+static void lane_start(const struct lane *lane, int64_t rows)
 {
     for (int64_t i = 0; i < rows; i++) {
         lane->m[i] = -INFINITY;
         lane->l[i] = 0;
     }
-    memset(lane->o, 0, (size_t)(rows * x->dim_o) * sizeof *lane->o);
 }
 
 /// Query heads of one KV head lie one after another.
@@ -363,7 +382,7 @@ static void attend_tile(const struct attn *x, struct work *w, const struct lane 
     const struct tile tile = load_tile(x, w, r->slot, t, r->kv_head, rows, lo, hi);
     for (int64_t i = 0; i < blocks; i++) { // of about the same size
         const int64_t r0 = rows * i / blocks, r1 = rows * (i + 1) / blocks;
-        attend_block(x, w, lane, &tile, t, r->tok, r0, (int)(r1 - r0));
+        attend_block(x, w, lane, &tile, t, r->tok, r0, (int)(r1 - r0), t < r->first + LANES);
     }
 }
 
@@ -407,22 +426,21 @@ static void few_tokens(const struct attn *x, struct team *t, struct work *w, flo
                        float *rows)
 {
     const int64_t heads = x->kv.n_kv_heads, n = x->a->now->n_tokens * heads;
-    const int64_t size = lane_numbers(x->a->node);
     struct lane lane[LANES];
 
-    for (int64_t k, at; (k = team_next(t, n * LANES)) >= 0;) {
+    for (int64_t k; (k = team_next(t, n * LANES)) >= 0;) {
         const struct run r = run_of(x, k / LANES / heads, 1, (int)(k / LANES % heads));
-        lane[0] = take_lane(few + k * size, (at = 0, &at), x->group, x->dim_o);
+        lane[0] = few_lane(x, few, k);
         load_queries(x, w, &r);
-        lane_start(x, &lane[0], x->group);
+        lane_start(&lane[0], x->group);
         for (int64_t tile = r.first + (k % LANES - r.first % LANES + LANES) % LANES; tile <= r.last;
              tile += LANES)
             attend_tile(x, w, &lane[0], &r, tile);
     }
     team_phase(t);
-    for (int64_t k, at; (k = team_next(t, n)) >= 0;) {
+    for (int64_t k; (k = team_next(t, n)) >= 0;) {
         for (int i = 0; i < LANES; i++)
-            lane[i] = take_lane(few + (k * LANES + i) * size, (at = 0, &at), x->group, x->dim_o);
+            lane[i] = few_lane(x, few, k * LANES + i);
         finish_token(x, w, lane, 0, k / heads, (int)(k % heads), rows);
     }
 }
@@ -438,7 +456,7 @@ static void attend_tokens(const struct attn *x, struct work *w, int64_t tok, int
         const struct run r = run_of(x, tok, n, kv_head);
         load_queries(x, w, &r);
         for (int64_t t = r.first; t <= r.last && t < r.first + LANES; t++)
-            lane_start(x, &w->lane[t % LANES], n * x->group);
+            lane_start(&w->lane[t % LANES], n * x->group);
         for (int64_t t = r.first; t <= r.last; t++)
             attend_tile(x, w, &w->lane[t % LANES], &r, t);
         for (int64_t i = 0; i < n; i++)

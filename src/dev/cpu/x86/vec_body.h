@@ -26,6 +26,12 @@ static inline void vf_put(float *p, vf v, int64_t left)
         vf_store_n(p, v, left);
 }
 
+/// The first n of the lanes.
+static inline uint32_t first_bits(int64_t n)
+{
+    return n >= L ? UINT32_MAX : n <= 0 ? 0 : (1u << n) - 1;
+}
+
 static inline float chain_sum(const vf chain[CV])
 {
     float c[CHAINS], sum;
@@ -71,7 +77,8 @@ static void FN(layernorm)(float *y, const float *x, const float *w, const float 
     for (int64_t i = 0; i < n; i += CHAINS)
         for (int k = 0; k < CV; k++) {
             const int64_t left = n - i - k * L;
-            const vf v = vf_between(vf_sub(vf_get(x + i + k * L, left), mean), vf_set(0), 0, left);
+            const vf d = vf_sub(vf_get(x + i + k * L, left), mean);
+            const vf v = vf_if_bits(first_bits(left), d, vf_set(0));
             square[k] = vf_fma(v, v, square[k]);
         }
     const vf r = vf_set(1.0f / sqrtf(chain_sum(square) / (float)n + eps));
@@ -368,6 +375,12 @@ static void FN(attn_mul)(const struct attn_mul *x)
         mul_any(x, false);
 }
 
+/// Bits lo .. hi - 1, 0 <= lo < hi <= 64.
+static inline uint64_t bits_between(int lo, int hi)
+{
+    return UINT64_MAX >> (64 - hi) & UINT64_MAX << lo;
+}
+
 static inline __attribute__((always_inline)) vf scaled(vf s, const struct attn_tile *t)
 {
     const vf cap = vf_set(t->cap);
@@ -380,6 +393,7 @@ static inline __attribute__((always_inline)) vf scaled(vf s, const struct attn_t
 static inline float scores(float *s, const struct attn_tile *t, int lo, int hi)
 {
     const vf none = vf_set(-INFINITY);
+    const uint64_t valid = bits_between(lo, hi);
     vf top[2] = { none, none };
 
     if (lo == 0 && hi == TILE && t->cap == 0) {
@@ -394,7 +408,7 @@ static inline float scores(float *s, const struct attn_tile *t, int lo, int hi)
     }
     for (int j = lo / L * L; j < hi; j += L) {
         const vf v = scaled(vf_load(s + j), t);
-        top[0] = vf_max(vf_between(v, none, lo - j, hi - j), top[0]);
+        top[0] = vf_max(vf_if_bits((uint32_t)(valid >> j), v, none), top[0]);
         vf_store(s + j, v);
     }
     return vf_top(top[0]);
@@ -404,6 +418,7 @@ static inline float scores(float *s, const struct attn_tile *t, int lo, int hi)
 static inline void weights(float *s, float *chains, float top, int lo, int hi)
 {
     const vf zero = vf_set(0), by = vf_set(top);
+    const uint64_t valid = bits_between(lo, hi);
     vf chain[CV];
 
     for (int k = 0; k < CV; k++)
@@ -417,7 +432,8 @@ static inline void weights(float *s, float *chains, float top, int lo, int hi)
         }
     } else {
         for (int j = lo / L * L; j < hi; j += L) {
-            const vf p = vf_between(vm_exp_down(vf_sub(vf_load(s + j), by)), zero, lo - j, hi - j);
+            const vf p =
+                vf_if_bits((uint32_t)(valid >> j), vm_exp_down(vf_sub(vf_load(s + j), by)), zero);
             chain[j / L % CV] = vf_add(chain[j / L % CV], p);
             vf_store(s + j, p);
         }

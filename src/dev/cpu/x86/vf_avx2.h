@@ -81,10 +81,12 @@ static inline void vf_store_n(float *p, vf v, int64_t n)
 {
     _mm256_maskstore_ps(p, vf_mask(n), v);
 }
-static inline vf vf_between(vf yes, vf no, int64_t lo, int64_t hi)
+/// Lane i of `yes` where bit i is set, else of `no`.
+static inline vf vf_if_bits(uint32_t bits, vf yes, vf no)
 {
-    const __m256i in = _mm256_andnot_si256(vf_mask(lo > 0 ? lo : 0), vf_mask(hi));
-    return _mm256_blendv_ps(no, yes, _mm256_castsi256_ps(in));
+    const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i set = _mm256_and_si256(_mm256_set1_epi32((int)bits), lane);
+    return _mm256_blendv_ps(no, yes, _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, lane)));
 }
 static inline vf vf_max(vf a, vf b)
 {

@@ -77,10 +77,10 @@ static inline void vf_store_n(float *p, vf v, int64_t n)
 {
     _mm512_mask_storeu_ps(p, vf_mask(n), v);
 }
-/// Lanes lo <= i < hi of `yes`, the others of `no`.
-static inline vf vf_between(vf yes, vf no, int64_t lo, int64_t hi)
+/// Lane i of `yes` where bit i is set, else of `no`.
+static inline vf vf_if_bits(uint32_t bits, vf yes, vf no)
 {
-    return _mm512_mask_blend_ps(vf_mask(hi) & (__mmask16)~vf_mask(lo), no, yes);
+    return _mm512_mask_blend_ps((__mmask16)bits, no, yes);
 }
 /// The larger; b where a is NaN.
 static inline vf vf_max(vf a, vf b)
