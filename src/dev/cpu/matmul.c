@@ -284,8 +284,8 @@ static void run_f32(const struct run_args *a, struct team *team)
     const bool in_place = s.type == DTYPE_F32 || (!t->quantized && s.tokens <= MM_GEMV_TOKENS);
     const int64_t w_bytes = (int64_t)dtype_row_bytes(s.type, s.cols);
     const int64_t least = in_place ? GEMV_ITEM_BYTES / w_bytes + 1 : DOTS_ROWS;
-    uint8_t *mine = (uint8_t *)a->scratch + (uint64_t)team_i(team) * rows_f32_bytes(s.cols);
-    float *rows = in_place ? NULL : (float *)(void *)mine;
+    const uint64_t mine = (uint64_t)team_i(team) * rows_f32_bytes(s.cols);
+    float *rows = in_place ? NULL : (float *)(void *)((uint8_t *)a->scratch + mine);
     int64_t n_items = 0, from = 0, to = 0;
 
     while (item(&from, &to, n_items, s.rows, MM_GEMV_ROWS, least, team_n(team)))
