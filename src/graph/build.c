@@ -359,6 +359,14 @@ struct tensor *gb_matmul(struct gb *b, struct tensor *x, struct tensor *w, struc
     return gb_node(b, &(struct node){ .op = OP_MATMUL, .part = b->part, .src = { x, w, bias } });
 }
 
+struct tensor *gb_matmul_precise(struct gb *b, struct tensor *x, struct tensor *w)
+{
+    return gb_node(b, &(struct node){ .op = OP_MATMUL,
+                                      .part = b->part,
+                                      .src = { x, w },
+                                      .args.matmul.precise = true });
+}
+
 struct tensor *gb_rope(struct gb *b, struct tensor *x, struct tensor *table, int head_dim, int rot,
                        enum rope_kind kind)
 {

@@ -139,9 +139,10 @@ static bool dump_args(const struct node *n, struct buf *out)
         return buf_printf(out, " %d from %d of %d", a->slice.len, a->slice.at, a->slice.width);
     case OP_CONCAT:
         return buf_printf(out, " %d %d", a->concat.len_a, a->concat.len_b);
+    case OP_MATMUL:
+        return !a->matmul.precise || buf_addz(out, " precise");
     case OP_EXPERTS:
     case OP_EXPERT_SUM:
-    case OP_MATMUL:
     case OP_ADD:
     case OP_ROWS:
     case OP_COUNT:

@@ -150,6 +150,9 @@ union op_args {
     } norm;
     struct rope_freq freq; // ROPE_TABLE
     struct {
+        bool precise; // quantized weights take activations of 16 bits instead of 8 (docs/numerics.md)
+    } matmul;
+    struct {
         int head_dim, rot;
         enum rope_kind kind;
     } rope;
@@ -286,6 +289,7 @@ struct tensor *gb_rope_table_long(struct gb *b, const struct rope_freq *f, struc
 struct tensor *gb_rmsnorm(struct gb *b, struct tensor *x, struct tensor *w, float eps); // groups of w's length
 struct tensor *gb_layernorm(struct gb *b, struct tensor *x, struct tensor *w, struct tensor *bias, float eps);
 struct tensor *gb_matmul(struct gb *b, struct tensor *x, struct tensor *w, struct tensor *bias); // bias may be NULL
+struct tensor *gb_matmul_precise(struct gb *b, struct tensor *x, struct tensor *w); // for the logits: few rows, large effect
 struct tensor *gb_rope(struct gb *b, struct tensor *x, struct tensor *table, int head_dim, int rot, enum rope_kind kind);
 struct attn_args {
     int n_heads, n_kv_heads, head_dim, head_dim_v, window;

@@ -87,7 +87,7 @@ void blk_head(struct gb *b, const struct model *m, struct tensor *x)
     gb_part(b, PART_HEAD, -1);
     x = gb_rmsnorm(b, x, gb_vec(b, m->n_embd, "output_norm.weight"), m->norm_eps);
     const char *matrix = m->tied ? "token_embd.weight" : "output.weight";
-    x = gb_matmul(b, x, gb_mat(b, m->n_embd, m->n_vocab, "%s", matrix), NULL);
+    x = gb_matmul_precise(b, x, gb_mat(b, m->n_embd, m->n_vocab, "%s", matrix));
     if (m->logit_softcap > 0)
         x = gb_softcap(b, x, m->logit_softcap);
     gb_logits(b, x);

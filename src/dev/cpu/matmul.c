@@ -47,6 +47,14 @@ static struct mm_out out_at(const struct run_args *a, const struct mm_shape *s, 
     };
 }
 
+/// Where the second plane of a precise product is added to what the first gave.
+static struct mm_out onto(struct mm_out out)
+{
+    out.bias = NULL;
+    out.res = out.y;
+    return out;
+}
+
 static const uint8_t *x_row(const struct run_args *a, const struct mm_shape *s, int64_t t)
 {
     return (const uint8_t *)a->src[0] + t * (s->cols * 3 / 2);
@@ -84,14 +92,17 @@ static uint64_t gemv_bytes(int64_t cols, int64_t tokens)
     return (uint64_t)(tokens * gemv_blocks(cols)) * sizeof(struct gemv_x);
 }
 
-static void run_gemv(const struct run_args *a, struct team *team, const struct mm_shape *s)
+/// `planes`: 2 for a precise product, whose src[0] holds the tokens' second rows behind the first.
+static void run_gemv(const struct run_args *a, struct team *team, const struct mm_shape *s,
+                     int planes)
 {
     const struct matmul_fns *f = &team_fns(team)->mm;
     const struct gemv *gemv = f->gemv[s->type];
     const struct dtype_info *type = dtype_info(s->type);
     const int64_t w_bytes = (int64_t)dtype_row_bytes(s->type, s->cols);
     const int64_t least = GEMV_ITEM_BYTES / w_bytes + 1;
-    uint8_t *mine = (uint8_t *)a->scratch + (uint64_t)team_i(team) * gemv_bytes(s->cols, s->tokens);
+    const int64_t n_x = s->tokens * planes;
+    uint8_t *mine = (uint8_t *)a->scratch + (uint64_t)team_i(team) * gemv_bytes(s->cols, n_x);
     struct gemv_x *x = (struct gemv_x *)(void *)mine;
     bool prepared = false;
     int64_t n_items = 0, from = 0, to = 0;
@@ -99,13 +110,13 @@ static void run_gemv(const struct run_args *a, struct team *team, const struct m
     while (item(&from, &to, n_items, s->rows, MM_GEMV_ROWS, least, team_n(team)))
         n_items++;
     for (int64_t i; (i = team_next(team, n_items)) >= 0;) {
-        for (int64_t t = 0; !prepared && t < s->tokens; t++)
+        for (int64_t t = 0; !prepared && t < n_x; t++)
             gemv->prepare(x + t * gemv_blocks(s->cols), a8_row_at(x_row(a, s, t), s->cols), s->cols,
                           type->zero);
         prepared = true;
 
         (void)item(&from, &to, i, s->rows, MM_GEMV_ROWS, least, team_n(team));
-        gemv->run(&(struct gemv_args){
+        struct gemv_args g = {
             .type = type,
             .expand = f->expand[s->type] != NULL ? f->expand[s->type] : type->expand,
             .w = (const uint8_t *)a->src[1] + from * w_bytes,
@@ -115,7 +126,13 @@ static void run_gemv(const struct run_args *a, struct team *team, const struct m
             .cols = s->cols,
             .n_tokens = (int)s->tokens,
             .out = out_at(a, s, 0, from),
-        });
+        };
+        gemv->run(&g);
+        if (planes == 2) { // the rows are still in the cache
+            g.x = x + s->tokens * gemv_blocks(s->cols);
+            g.out = onto(g.out);
+            gemv->run(&g);
+        }
     }
 }
 
@@ -135,6 +152,7 @@ static uint64_t gemm_bytes(int64_t cols, int64_t tokens, struct gemm_kind k, int
 
 struct gemm_run {
     const struct run_args *a;
+    int planes;
     struct mm_shape s;
     int block; // tokens
     const uint8_t *x;
@@ -148,34 +166,41 @@ static void gemm_rows(const struct gemm_run *r, int64_t from, int64_t to)
     const uint8_t *x = r->x;
 
     gemm_expand(&r->work, (const uint8_t *)r->a->src[1], from, to);
-    for (int64_t t = 0; t < r->s.tokens; t += r->block) {
-        const int n = (int)min_i64(r->block, r->s.tokens - t);
-        const struct mm_out out = out_at(r->a, &r->s, t, from);
-        gemm_block_times(&r->work, to - from, x, n, &out);
-        x += r->s.cols / 32 * gemm_x_bytes(kind, (int)gemm_padded(n));
+    for (int p = 0; p < r->planes; p++, x = r->x + packed_bytes(r->s.cols, r->s.tokens, kind)) {
+        for (int64_t t = 0; t < r->s.tokens; t += r->block) {
+            const int n = (int)min_i64(r->block, r->s.tokens - t);
+            const struct mm_out first = out_at(r->a, &r->s, t, from);
+            const struct mm_out out = p == 0 ? first : onto(first);
+            gemm_block_times(&r->work, to - from, x, n, &out);
+            x += r->s.cols / 32 * gemm_x_bytes(kind, (int)gemm_padded(n));
+        }
     }
 }
 
-static void run_gemm(const struct run_args *a, struct team *team, const struct mm_shape *s)
+static void run_gemm(const struct run_args *a, struct team *team, const struct mm_shape *s,
+                     int planes)
 {
     const struct matmul_fns *f = &team_fns(team)->mm;
     const struct gemm_kind kind = gemm_kind(s->type);
     const int64_t n_groups = s->cols / 32;
-    uint8_t *x = a->scratch, *mine = x + packed_bytes(s->cols, s->tokens, kind) +
+    const uint64_t plane = packed_bytes(s->cols, s->tokens, kind);
+    uint8_t *x = a->scratch, *mine = x + (uint64_t)planes * plane +
                                      (uint64_t)team_i(team) * gemm_thread_bytes(s->cols, kind);
     const struct gemm_run r = { .a = a,
+                                .planes = planes,
                                 .s = *s,
                                 .block = gemm_block(f->gemm, kind),
                                 .x = x,
                                 .work = gemm_work(f, s->type, s->cols, mine) };
 
-    for (int64_t i; (i = team_next(team, (s->tokens + r.block - 1) / r.block)) >= 0;) {
-        const int64_t from = i * r.block;
+    const int64_t n_blocks = (s->tokens + r.block - 1) / r.block;
+    for (int64_t i; (i = team_next(team, planes * n_blocks)) >= 0;) {
+        const int64_t p = i / n_blocks, from = i % n_blocks * r.block;
         const int n = (int)min_i64(r.block, s->tokens - from);
         struct a8_row rows[MM_ROWS];
         for (int t = 0; t < n; t++)
-            rows[t] = a8_row_at(x_row(a, s, from + t), s->cols);
-        f->gemm->pack(x + from * n_groups * gemm_x_bytes(kind, 1), rows, n, (int)gemm_padded(n),
+            rows[t] = a8_row_at(x_row(a, s, p * s->tokens + from + t), s->cols);
+        f->gemm->pack(x + (uint64_t)p * plane + from * n_groups * gemm_x_bytes(kind, 1), rows, n, (int)gemm_padded(n),
                       s->cols, kind);
     }
     team_phase(team);
@@ -195,33 +220,52 @@ static void run_gemm(const struct run_args *a, struct team *team, const struct m
 // --- the kernel
 // -------------------------------------------------------------------------------------
 
-static bool accepts(const struct node *n, const struct dims *max, bool exact)
+static bool is_product(const struct node *n, bool exact)
 {
     const struct dtype_info *t = dtype_info(n->src[1]->type);
-    (void)max;
 
     return !exact && t != NULL && t->quantized && t->expand != NULL &&
            !(t->has_min && t->zero != 0);
 }
 
+static bool accepts(const struct node *n, const struct dims *max, bool exact)
+{
+    (void)max;
+    return is_product(n, exact) && !n->args.matmul.precise;
+}
+
 /// The larger of what few and many tokens need; the same for every instruction set.
+static uint64_t product_bytes(const struct mm_shape *s, int planes, int threads)
+{
+    const struct gemm_kind kind = gemm_kind(s->type);
+    const int64_t few_x = planes * min_i64(s->tokens, MM_GEMV_TOKENS);
+    const uint64_t few = (uint64_t)threads * gemv_bytes(s->cols, few_x);
+    const uint64_t many = gemm_bytes(s->cols, s->tokens, kind, threads) +
+                          (uint64_t)(planes - 1) * packed_bytes(s->cols, s->tokens, kind);
+
+    return s->tokens > MM_GEMV_TOKENS ? max_u64(few, many) : few;
+}
+
 static uint64_t scratch_bytes(const struct node *n, const struct dims *max, int threads)
 {
     const struct mm_shape s = mm_shape(n, max);
-    const uint64_t few = (uint64_t)threads * gemv_bytes(s.cols, min_i64(s.tokens, MM_GEMV_TOKENS));
-    const uint64_t many = gemm_bytes(s.cols, s.tokens, gemm_kind(s.type), threads);
 
-    return s.tokens > MM_GEMV_TOKENS ? max_u64(few, many) : few;
+    return product_bytes(&s, 1, threads);
 }
 
-static void run(const struct run_args *a, struct team *team)
+static void product(const struct run_args *a, struct team *team, int planes)
 {
     const struct mm_shape s = mm_shape(a->node, a->now);
 
     if (s.tokens <= MM_GEMV_TOKENS)
-        run_gemv(a, team, &s);
+        run_gemv(a, team, &s, planes);
     else
-        run_gemm(a, team, &s);
+        run_gemm(a, team, &s, planes);
+}
+
+static void run(const struct run_args *a, struct team *team)
+{
+    product(a, team, 1);
 }
 
 const struct kernel cpu_matmul_a8 = {
@@ -231,6 +275,39 @@ const struct kernel cpu_matmul_a8 = {
     .act = DTYPE_A8,
     .scratch_bytes = scratch_bytes,
     .run = run,
+};
+
+static bool accepts_precise(const struct node *n, const struct dims *max, bool exact)
+{
+    (void)max;
+    return is_product(n, exact) && n->args.matmul.precise;
+}
+
+static uint64_t scratch_precise(const struct node *n, const struct dims *max, int threads)
+{
+    const struct mm_shape s = mm_shape(n, max);
+
+    return mm_split_bytes(&s) + product_bytes(&s, 2, threads);
+}
+
+static void run_precise(const struct run_args *a, struct team *team)
+{
+    const struct mm_shape s = mm_shape(a->node, a->now);
+    struct run_args split = *a;
+
+    mm_split_all(a, team, team_fns(team)->vec.a8);
+    split.src[0] = a->scratch;
+    split.scratch = (uint8_t *)a->scratch + mm_split_bytes(&s);
+    product(&split, team, 2);
+}
+
+const struct kernel cpu_matmul_precise = {
+    .name = "matmul_precise",
+    .op = OP_MATMUL,
+    .accepts = accepts_precise,
+    .act = DTYPE_F32,
+    .scratch_bytes = scratch_precise,
+    .run = run_precise,
 };
 
 // --- float32 activations
@@ -314,6 +391,8 @@ const struct kernel cpu_matmul_f32 = {
 };
 
 const struct cpu_kernel cpu_matmul_kernels[] = {
-    { &cpu_matmul_a8, CPU_AVX2 }, { &cpu_matmul_f32, CPU_AVX2 }, { &cpu_ref_matmul_a8, 0 },
-    { &cpu_ref_matmul_f32, 0 },   { &cpu_ref_embed, 0 },         { NULL, 0 },
+    { &cpu_matmul_a8, CPU_AVX2 },  { &cpu_matmul_precise, CPU_AVX2 },
+    { &cpu_matmul_f32, CPU_AVX2 }, { &cpu_ref_matmul_a8, 0 },
+    { &cpu_ref_matmul_precise, 0 }, { &cpu_ref_matmul_f32, 0 },
+    { &cpu_ref_embed, 0 },         { NULL, 0 },
 };

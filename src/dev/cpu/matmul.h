@@ -177,6 +177,14 @@ void matmul_fns_init(struct matmul_fns *f, unsigned features);
 void matmul_fns_init_avx2(struct matmul_fns *f);
 void matmul_fns_init_avx512(struct matmul_fns *f);
 
+/// x as two A8 rows: what 8 bits hold of it, and of what is left.
+struct a8_part;
+typedef void a8_fn(struct a8_part dst, const float *x, int64_t n);
+void mm_split(void *hi, void *lo, const float *x, int64_t n, a8_fn *a8);
+/// All rows of src[0] split, in scratch: [2][tokens] A8 rows, hi first. Ends with a phase.
+void mm_split_all(const struct run_args *a, struct team *team, a8_fn *a8);
+uint64_t mm_split_bytes(const struct mm_shape *s);
+
 // The definition, for the other operations that are products (ref/matmul.c): one output, and a
 // row's expanded form in working space of so many bytes.
 float ref_dot_a8(const struct dtype_info *t, const struct expanded *w, struct a8_row x, int64_t n);
@@ -185,8 +193,10 @@ uint64_t ref_expanded_bytes(int64_t cols);
 struct expanded ref_expanded_at(void *p, int64_t cols);
 
 extern const struct kernel cpu_matmul_a8;      // needs AVX2
+extern const struct kernel cpu_matmul_precise; // needs AVX2
 extern const struct kernel cpu_matmul_f32;     // needs AVX2
 extern const struct kernel cpu_ref_matmul_a8;  // quantized weights
+extern const struct kernel cpu_ref_matmul_precise;
 extern const struct kernel cpu_ref_matmul_f32; // float weights, and every format where exact
 extern const struct kernel cpu_ref_embed;
 

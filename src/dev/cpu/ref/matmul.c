@@ -4,6 +4,7 @@
 
 #include "dev/cpu/matmul.h"
 #include "dev/cpu/team.h"
+#include "dev/cpu/vec.h"
 
 enum { CHUNK = 16 }; // rows that a thread takes at a time
 
@@ -83,7 +84,7 @@ static bool accepts_a8(const struct node *n, const struct dims *max, bool exact)
     const struct dtype_info *t = dtype_info(n->src[1]->type);
     (void)max;
 
-    return !exact && t != NULL && t->quantized && t->expand != NULL;
+    return !exact && !n->args.matmul.precise && t != NULL && t->quantized && t->expand != NULL;
 }
 
 /// One expanded row: u, d, m, s.
@@ -134,6 +135,81 @@ const struct kernel cpu_ref_matmul_a8 = {
     .act = DTYPE_A8,
     .scratch_bytes = scratch_a8,
     .run = run_a8,
+};
+
+// --- quantized weights, activations of 16 bits
+// ------------------------------------------------------
+
+void mm_split(void *hi, void *lo, const float *x, int64_t n, a8_fn *a8)
+{
+    enum { AT_ONCE = 256 };
+    float left[AT_ONCE];
+
+    a8(a8_part_at(hi, n, 0), x, n);
+    const struct a8_row h = a8_row_at(hi, n);
+    for (int64_t i = 0; i < n; i += AT_ONCE) {
+        const int64_t m = n - i < AT_ONCE ? n - i : AT_ONCE;
+        for (int64_t j = 0; j < m; j++)
+            left[j] = fmaf(-h.d[(i + j) / 32], (float)h.q[i + j], x[i + j]);
+        a8(a8_part_at(lo, n, i), left, m);
+    }
+}
+
+uint64_t mm_split_bytes(const struct mm_shape *s)
+{
+    return align_up_u64(2 * (uint64_t)s->tokens * (uint64_t)(s->cols * 3 / 2), 64);
+}
+
+void mm_split_all(const struct run_args *a, struct team *team, a8_fn *a8)
+{
+    const struct mm_shape s = mm_shape(a->node, a->now);
+    const int64_t row = s.cols * 3 / 2;
+    uint8_t *hi = a->scratch, *lo = hi + s.tokens * row;
+
+    for (int64_t t; (t = team_next(team, s.tokens)) >= 0;)
+        mm_split(hi + t * row, lo + t * row, (const float *)a->src[0] + t * s.cols, s.cols, a8);
+    team_phase(team);
+}
+
+static bool accepts_precise(const struct node *n, const struct dims *max, bool exact)
+{
+    const struct dtype_info *t = dtype_info(n->src[1]->type);
+    (void)max;
+
+    return !exact && n->args.matmul.precise && t != NULL && t->quantized && t->expand != NULL;
+}
+
+static uint64_t scratch_precise(const struct node *n, const struct dims *max, int threads)
+{
+    const struct mm_shape s = mm_shape(n, max);
+
+    return mm_split_bytes(&s) + (uint64_t)threads * ref_expanded_bytes(s.cols);
+}
+
+static void run_precise(const struct run_args *a, struct team *team)
+{
+    const struct mm_shape s = mm_shape(a->node, a->now);
+    struct run_args hi = *a;
+
+    mm_split_all(a, team, ref_a8);
+    hi.src[0] = a->scratch;
+    hi.scratch = (uint8_t *)a->scratch + mm_split_bytes(&s);
+    run_a8(&hi, team);
+    team_phase(team);
+    struct run_args lo = hi;
+    lo.src[0] = (const uint8_t *)a->scratch + s.tokens * (s.cols * 3 / 2);
+    lo.src[MATMUL_BIAS] = NULL;
+    lo.src[MATMUL_RES] = a->dst[0];
+    run_a8(&lo, team);
+}
+
+const struct kernel cpu_ref_matmul_precise = {
+    .name = "ref_matmul_precise",
+    .op = OP_MATMUL,
+    .accepts = accepts_precise,
+    .act = DTYPE_F32,
+    .scratch_bytes = scratch_precise,
+    .run = run_precise,
 };
 
 // --- float32 activations
