@@ -104,7 +104,8 @@ static bool stream_byte(struct tok_stream *s, uint8_t b, struct buf *out)
     return stream_byte(s, b, out);
 }
 
-bool tok_stream_add(struct tok_stream *s, const struct tok *t, int32_t id, bool special, struct buf *out)
+bool tok_stream_add(struct tok_stream *s, const struct tok *t, int32_t id, bool special,
+                    struct buf *out)
 {
     struct str x = tok_piece(t, id, special);
 

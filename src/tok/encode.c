@@ -14,8 +14,8 @@
 #define MAX_TEXT ((size_t)1 << 30)
 
 enum {
-    REMEMBER_BYTES = 64,   // longer words seldom come again
-    REMEMBER_FROM = 256,   // bytes of text that make it worth while
+    REMEMBER_BYTES = 64, // longer words seldom come again
+    REMEMBER_FROM = 256, // bytes of text that make it worth while
     MAX_REMEMBERED = 1 << 14,
 };
 
@@ -100,7 +100,8 @@ static size_t write_spaced(struct enc *c, const uint8_t *p, size_t n, bool prefi
     uint8_t *o;
 
     if (c->spaced_cap - from < 3 * (n + 1)) {
-        c->spaced_cap = 2 * c->spaced_cap > from + 3 * (n + 1) ? 2 * c->spaced_cap : from + 3 * (n + 1);
+        c->spaced_cap =
+            2 * c->spaced_cap > from + 3 * (n + 1) ? 2 * c->spaced_cap : from + 3 * (n + 1);
         c->spaced = xrealloc(c->spaced, c->spaced_cap);
     }
     o = c->spaced + from;
@@ -262,8 +263,8 @@ static uint8_t *repaired(const uint8_t **text, size_t *n)
     return mem;
 }
 
-bool tok_encode(const struct tok *t, const char *text, size_t n, unsigned flags, struct tok_ids *out,
-                struct err *e)
+bool tok_encode(const struct tok *t, const char *text, size_t n, unsigned flags,
+                struct tok_ids *out, struct err *e)
 {
     struct enc c = { .t = t, .out = out, .text = (const uint8_t *)text };
     uint8_t *mem = NULL;

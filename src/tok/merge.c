@@ -19,8 +19,8 @@ struct word {
     size_t n;
 };
 
-/// The order of merging the neighbours [from, mid) and [mid, to), and the token they become; NO_ID if
-/// they do not merge.
+/// The order of merging the neighbours [from, mid) and [mid, to), and the token they become; NO_ID
+/// if they do not merge.
 static inline uint32_t pair_order(const struct word *w, uint32_t from, uint32_t to, uint32_t left,
                                   uint32_t right, uint32_t *id)
 {
@@ -107,8 +107,8 @@ static void merge_short(const struct word *w, uint32_t *at, uint32_t n, struct t
         }
         at[n] = at[n + 1];
         if (best > 0)
-            order[best - 1] = pair_order(w, at[best - 1], at[best + 1], id[best - 1], id[best],
-                                         &to[best - 1]);
+            order[best - 1] =
+                pair_order(w, at[best - 1], at[best + 1], id[best - 1], id[best], &to[best - 1]);
         if (best + 1 < n)
             order[best] = pair_order(w, at[best], at[best + 2], id[best], id[best + 1], &to[best]);
     }

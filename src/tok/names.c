@@ -81,8 +81,9 @@ static const struct {
 unsigned name_kind(struct str text)
 {
     // What all of them begin with; the look-up is done for every token of a file.
-    if (text.n < 4 || text.n > 31 || !(text.p[0] == '<' || text.p[0] == '[' || text.p[0] == '_' ||
-                                       memcmp(text.p, "\u2581<", 4) == 0))
+    if (text.n < 4 || text.n > 31 ||
+        !(text.p[0] == '<' || text.p[0] == '[' || text.p[0] == '_' ||
+          memcmp(text.p, "\u2581<", 4) == 0))
         return 0;
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (names[i].text[1] == text.p[1] && str_is(text, names[i].text))

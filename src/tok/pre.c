@@ -35,22 +35,23 @@ static const uint32_t cased_letters[][2] = {
 // clang-format on
 
 static const uint32_t wide_punct[][2] = {
-    { '!', '/' },         { ':', '~' },         { 0x2018, 0x201f },
-    { 0x3000, 0x3002 },   { 0xff01, 0xff0f },   { 0xff1a, 0xff5e },
+    { '!', '/' },       { ':', '~' },       { 0x2018, 0x201f },
+    { 0x3000, 0x3002 }, { 0xff01, 0xff0f }, { 0xff1a, 0xff5e },
 };
 static const uint32_t east_asian[][2] = { { 0x800, 0x9fa5 }, { 0xac00, 0xd7ff } };
 static const uint32_t han_kana[][2] = { { 0x3040, 0x30ff }, { 0x4e00, 0x9fa5 } };
 // (|.,!?)… and the full stops and commas of Chinese, Hindi, Urdu and Arabic
 static const uint32_t bloom_stops[][2] = {
-    { '!', '!' },         { '(', ')' },         { ',', ',' },         { '.', '.' },
-    { '?', '?' },         { '|', '|' },         { 0x60c, 0x60c },     { 0x6d4, 0x6d4 },
-    { 0x964, 0x964 },     { 0x2026, 0x2026 },   { 0x3001, 0x3002 },   { 0xff0c, 0xff0c },
+    { '!', '!' },     { '(', ')' },       { ',', ',' },       { '.', '.' },
+    { '?', '?' },     { '|', '|' },       { 0x60c, 0x60c },   { 0x6d4, 0x6d4 },
+    { 0x964, 0x964 }, { 0x2026, 0x2026 }, { 0x3001, 0x3002 }, { 0xff0c, 0xff0c },
 };
 static const uint32_t ascii_signs[][2] = {
     { '$', '$' }, { '+', '+' }, { '<', '>' }, { '^', '^' }, { '|', '|' }, { '~', '~' },
 };
 static const uint32_t falcon_signs[][2] = {
-    { '$', '$' }, { '+', '+' }, { '<', '>' }, { '^', '^' }, { '`', '`' }, { '|', '|' }, { '~', '~' },
+    { '$', '$' }, { '+', '+' }, { '<', '>' }, { '^', '^' },
+    { '`', '`' }, { '|', '|' }, { '~', '~' },
 };
 
 #define RANGES(r) .range = r, .n_ranges = sizeof(r) / sizeof((r)[0])

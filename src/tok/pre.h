@@ -1,8 +1,9 @@
 // pre.h - pre-tokenizers: how text is cut into words before byte pairs are merged.
 //
-// A pre-tokenizer is a list of expressions. The first cuts the text, each further one cuts the pieces
-// of the one before; what lies between two matches is a piece too. The expressions are those of the
-// models' own tokenizer.json files; here they are scanners written by hand: one pass, no stack.
+// A pre-tokenizer is a list of expressions. The first cuts the text, each further one cuts the
+// pieces of the one before; what lies between two matches is a piece too. The expressions are those
+// of the models' own tokenizer.json files; here they are scanners written by hand: one pass, no
+// stack.
 
 #ifndef SNUG_TOK_PRE_H
 #define SNUG_TOK_PRE_H

@@ -1,9 +1,9 @@
 // queue.c - a heap, and for very long words lists in front of it.
 //
-// A word of ten million symbols makes a heap that is larger than any cache. But merging goes through
-// the word from left to right for one order after another, so most pairs of an order come in order of
-// position: they are put at the end of a list of that order, and only what comes out of turn, or has
-// an order whose place is taken by another, goes to the heap.
+// A word of ten million symbols makes a heap that is larger than any cache. But merging goes
+// through the word from left to right for one order after another, so most pairs of an order come
+// in order of position: they are put at the end of a list of that order, and only what comes out of
+// turn, or has an order whose place is taken by another, goes to the heap.
 
 #include "tok/queue.h"
 

@@ -1,4 +1,5 @@
-// queue.h - which pair of a word merges next: the smallest order, and of those the first in the word.
+// queue.h - which pair of a word merges next: the smallest order, and of those the first in the
+// word.
 
 #ifndef SNUG_TOK_QUEUE_H
 #define SNUG_TOK_QUEUE_H

@@ -242,7 +242,8 @@ static bool in_set(const struct stage *s, const uint8_t *p, const uint8_t *end, 
     return lo < s->n_ranges && c >= s->range[lo][0];
 }
 
-static const uint8_t *run_in_set(const struct stage *s, const uint8_t *p, const uint8_t *end, bool in)
+static const uint8_t *run_in_set(const struct stage *s, const uint8_t *p, const uint8_t *end,
+                                 bool in)
 {
     uint32_t len;
 

@@ -11,8 +11,8 @@
 struct stage {
     /// The end of the piece that begins at p: a match, or what lies before the next one. p < end.
     const uint8_t *(*scan)(const struct stage *s, const uint8_t *p, const uint8_t *end);
-    uint32_t set;                    // classes (uni.h)
-    const uint32_t (*range)[2];      // and code points, ascending
+    uint32_t set;               // classes (uni.h)
+    const uint32_t (*range)[2]; // and code points, ascending
     unsigned n_ranges;
     unsigned max;      // numbers: so many digits at a time, 0 for all
     uint32_t letters;  // of a word
@@ -41,12 +41,17 @@ const uint8_t *scan_words(const struct stage *s, const uint8_t *p, const uint8_t
 ///   |\s*[\r\n]+|\s+(?!\S)|\s+
 const uint8_t *scan_deepseek3(const struct stage *s, const uint8_t *p, const uint8_t *end);
 
-const uint8_t *scan_numbers(const struct stage *s, const uint8_t *p, const uint8_t *end);  // \p{N}{1,max}
-const uint8_t *scan_set(const struct stage *s, const uint8_t *p, const uint8_t *end);      // \s?[set range]+
-const uint8_t *scan_not_set(const struct stage *s, const uint8_t *p, const uint8_t *end);  //  ?[^set range]+
-const uint8_t *scan_newline(const struct stage *s, const uint8_t *p, const uint8_t *end);  // [\r\n]
-const uint8_t *scan_lines(const struct stage *s, const uint8_t *p, const uint8_t *end);    // [^\n]+|[\n]+
+const uint8_t *scan_numbers(const struct stage *s, const uint8_t *p,
+                            const uint8_t *end); // \p{N}{1,max}
+const uint8_t *scan_set(const struct stage *s, const uint8_t *p,
+                        const uint8_t *end); // \s?[set range]+
+const uint8_t *scan_not_set(const struct stage *s, const uint8_t *p,
+                            const uint8_t *end); //  ?[^set range]+
+const uint8_t *scan_newline(const struct stage *s, const uint8_t *p, const uint8_t *end); // [\r\n]
+const uint8_t *scan_lines(const struct stage *s, const uint8_t *p,
+                          const uint8_t *end); // [^\n]+|[\n]+
 const uint8_t *scan_trailing(const struct stage *s, const uint8_t *p, const uint8_t *end); // \s+$
-const uint8_t *scan_triples(const struct stage *s, const uint8_t *p, const uint8_t *end);  // [0-9]{3}
+const uint8_t *scan_triples(const struct stage *s, const uint8_t *p,
+                            const uint8_t *end); // [0-9]{3}
 
 #endif

@@ -60,6 +60,12 @@ void specials_done(struct specials *s)
     free(s->id);
 }
 
+static inline uint8_t byte_at(const struct specials *s, const struct texts *raw, uint32_t i,
+                              uint32_t depth)
+{
+    return (uint8_t)texts_get(raw, s->id[i]).p[depth];
+}
+
 /// The first of [lo, hi) whose byte at `depth` is not below b; all are longer than depth.
 static uint32_t lower(const struct specials *s, const struct texts *raw, uint32_t lo, uint32_t hi,
                       uint32_t depth, unsigned b)
@@ -67,7 +73,7 @@ static uint32_t lower(const struct specials *s, const struct texts *raw, uint32_
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
 
-        if ((uint8_t)texts_get(raw, s->id[mid]).p[depth] < b)
+        if (byte_at(s, raw, mid, depth) < b)
             lo = mid + 1;
         else
             hi = mid;
@@ -93,6 +99,8 @@ uint32_t specials_at(const struct specials *s, const struct texts *raw, const ui
         }
         if (depth == n || lo == hi)
             break;
+        if (byte_at(s, raw, lo, depth) == p[depth] && byte_at(s, raw, hi - 1, depth) == p[depth])
+            continue; // all that are left go on so
         lo = lower(s, raw, lo, hi, depth, p[depth]);
         hi = lower(s, raw, lo, hi, depth, p[depth] + 1u);
     }

@@ -1,7 +1,8 @@
 // table.c - texts to ids and pairs to merges: open addressing in 32-bit slots.
 //
-// A vocabulary of 262,144 texts takes 2 MiB of slots, which a core's cache can hold; the hash bits in
-// each slot make the look-up of what is not there, the usual case while merging, one memory access.
+// A vocabulary of 262,144 texts takes 2 MiB of slots, which a core's cache can hold; the hash bits
+// in each slot make the look-up of what is not there, the usual case while merging, one memory
+// access.
 
 #include "tok/tok_int.h"
 
@@ -107,8 +108,8 @@ void table_add_text(struct table *t, const struct texts *texts, uint32_t id, uin
     t->slot[i] = bits | id;
 }
 
-uint32_t table_find_hashed(const struct table *t, const struct texts *texts, const void *p, size_t n,
-                           uint64_t h)
+uint32_t table_find_hashed(const struct table *t, const struct texts *texts, const void *p,
+                           size_t n, uint64_t h)
 {
     uint32_t i = home(t, h), bits = tag(t, h);
 
@@ -152,8 +153,8 @@ bool table_add_pair(struct table *t, const struct merge *m, uint32_t rank, uint6
     return true;
 }
 
-uint32_t table_find_pair(const struct table *t, const struct merge *m, uint32_t left, uint32_t right,
-                         uint64_t seed)
+uint32_t table_find_pair(const struct table *t, const struct merge *m, uint32_t left,
+                         uint32_t right, uint64_t seed)
 {
     uint64_t h = pair_hash(left, right, seed);
     uint32_t i = home(t, h), bits = tag(t, h);

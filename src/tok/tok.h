@@ -1,8 +1,9 @@
 // tok.h - one vocabulary: text to token ids, and back.
 //
-// Kinds: byte-level BPE ("gpt2") with a pre-tokenizer named by tokenizer.ggml.pre, and SentencePiece
-// BPE with scores and byte fallback ("llama"). Time is linear or n log n in the text, whatever it is;
-// nothing recurses. Immutable after tok_new(), so it can be used from many threads at once.
+// Kinds: byte-level BPE ("gpt2") with a pre-tokenizer named by tokenizer.ggml.pre, and
+// SentencePiece BPE with scores and byte fallback ("llama"). Time is linear or n log n in the text,
+// whatever it is; nothing recurses. Immutable after tok_new(), so it can be used from many threads
+// at once.
 
 #ifndef SNUG_TOK_H
 #define SNUG_TOK_H
@@ -29,8 +30,8 @@ struct tok_ids {
 void tok_ids_done(struct tok_ids *ids);
 
 /// Appends the ids of `text` (any bytes, also invalid UTF-8 and zeros) to *out.
-/// What the vocabulary cannot express becomes its unknown token, or is left out where there is none.
-/// Errors: ERR_ARG text above 1 GiB.
+/// What the vocabulary cannot express becomes its unknown token, or is left out where there is
+/// none. Errors: ERR_ARG text above 1 GiB.
 MUST_CHECK bool tok_encode(const struct tok *t, const char *text, size_t n, unsigned flags,
                            struct tok_ids *out, struct err *e);
 
@@ -40,7 +41,8 @@ struct str tok_piece(const struct tok *t, int32_t id, bool special);
 
 /// Text of a sequence, as the reference detokenizer writes it (a leading space that encoding put
 /// there is taken off). False when `out` reached its maximum.
-MUST_CHECK bool tok_decode(const struct tok *t, const int32_t *id, size_t n, bool special, struct buf *out);
+MUST_CHECK bool tok_decode(const struct tok *t, const int32_t *id, size_t n, bool special,
+                           struct buf *out);
 
 /// Streaming: adds one token's bytes and hands out those that are complete UTF-8; an incomplete
 /// character waits for the next token, an impossible one comes out as U+FFFD.
@@ -50,13 +52,15 @@ struct tok_stream {
     bool started; // the first piece loses the space that encoding added
     bool lead;    // strip that space (set for spm with add_space_prefix)
 };
-MUST_CHECK bool tok_stream_add(struct tok_stream *s, const struct tok *t, int32_t id, bool special, struct buf *out);
+MUST_CHECK bool tok_stream_add(struct tok_stream *s, const struct tok *t, int32_t id, bool special,
+                               struct buf *out);
 MUST_CHECK bool tok_stream_end(struct tok_stream *s, struct buf *out);
 
 int tok_n_vocab(const struct tok *t);
 int32_t tok_bos(const struct tok *t); // -1 where there is none
 int32_t tok_eos(const struct tok *t);
-bool tok_is_eog(const struct tok *t, int32_t id); // ends a generation: eos, eot, eom, <end_of_turn>, ...
+bool tok_is_eog(const struct tok *t,
+                int32_t id); // ends a generation: eos, eot, eom, <end_of_turn>, ...
 bool tok_is_control(const struct tok *t, int32_t id);
 bool tok_adds_bos(const struct tok *t);
 bool tok_adds_space(const struct tok *t); // encoding puts a space before the text: tok_stream.lead

@@ -70,8 +70,8 @@ struct specials {
 
 struct tok {
     int n;
-    bool spm;      // scores instead of merges
-    bool spaced;   // U+2581 for spaces, characters instead of bytes, <0xXX> for what is no token
+    bool spm;    // scores instead of merges
+    bool spaced; // U+2581 for spaces, characters instead of bytes, <0xXX> for what is no token
     bool space_prefix;
     bool add_bos, add_eos;
     bool clean_spaces, whole_words;
@@ -80,17 +80,17 @@ struct tok {
     uint64_t seed; // of the tables: nobody can write a file whose texts all collide
     char kind[40];
 
-    uint8_t *attr;       // enum tok_attr
-    struct texts text;   // what words are compared with
-    struct texts piece;  // what is printed; the same memory where that is the same
-    struct table table;  // of those that words can become
+    uint8_t *attr;         // enum tok_attr
+    struct texts text;     // what words are compared with
+    struct texts piece;    // what is printed; the same memory where that is the same
+    struct table table;    // of those that words can become
     uint32_t byte_id[256]; // the token for a byte that is in no other; NO_ID
 
     struct merge *merge; // BPE, by rank
     struct table pairs;
     uint32_t *order; // SPM: smaller goes first
 
-    uint32_t longest;    // bytes of the longest text in `table`
+    uint32_t longest;      // bytes of the longest text in `table`
     uint32_t char_id[128]; // the tokens that are one ASCII character; NO_ID
 
     struct specials all, user;
@@ -112,14 +112,14 @@ void table_add_text(struct table *t, const struct texts *texts, uint32_t id, uin
 uint32_t table_find_text(const struct table *t, const struct texts *texts, const void *p, size_t n,
                          uint64_t seed);
 /// The same where the hash is known.
-uint32_t table_find_hashed(const struct table *t, const struct texts *texts, const void *p, size_t n,
-                           uint64_t h);
+uint32_t table_find_hashed(const struct table *t, const struct texts *texts, const void *p,
+                           size_t n, uint64_t h);
 /// For look-ups that come soon: most of a look-up's time is waiting for memory.
 void table_prefetch(const struct table *t, uint64_t h);
 void table_prefetch_pair(const struct table *t, uint32_t left, uint32_t right, uint64_t seed);
 /// The rank (index in `m`) of a pair; NO_ID where there is none.
-uint32_t table_find_pair(const struct table *t, const struct merge *m, uint32_t left, uint32_t right,
-                         uint64_t seed);
+uint32_t table_find_pair(const struct table *t, const struct merge *m, uint32_t left,
+                         uint32_t right, uint64_t seed);
 /// Enters m[rank]; false if there is an equal pair already.
 bool table_add_pair(struct table *t, const struct merge *m, uint32_t rank, uint64_t seed);
 
@@ -144,7 +144,8 @@ unsigned name_kind(struct str text);
 
 // --- special.c
 
-void specials_init(struct specials *s, const struct tok *t, const struct texts *raw, bool user_only);
+void specials_init(struct specials *s, const struct tok *t, const struct texts *raw,
+                   bool user_only);
 void specials_done(struct specials *s);
 /// The longest one that begins at p and has at most `n` bytes; its bytes, 0 if there is none.
 uint32_t specials_at(const struct specials *s, const struct texts *raw, const uint8_t *p, size_t n,

@@ -68,11 +68,13 @@ static inline uint32_t utf8_get(const uint8_t *p, uint32_t *len)
 uint32_t utf8_put(uint8_t *out, uint32_t c);
 
 /// Length of the part of [p, p + n) that utf8_get() can read as it is: whole characters in their
-/// shortest form below 0x110000. Surrogates count as characters: byte-level BPE carries them through.
+/// shortest form below 0x110000. Surrogates count as characters: byte-level BPE carries them
+/// through.
 size_t utf8_good(const uint8_t *p, size_t n);
 
 /// Writes `n` bytes so that all of them are such characters: forms that are too long become the
-/// character they mean, other bad bytes U+FFFD each. `out` has room for 3 * n. Returns bytes written.
+/// character they mean, other bad bytes U+FFFD each. `out` has room for 3 * n. Returns bytes
+/// written.
 size_t utf8_repair(uint8_t *out, const uint8_t *p, size_t n);
 
 /// What a stream of bytes does next, for output that must be valid UTF-8 at all times (surrogates

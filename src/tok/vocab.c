@@ -61,6 +61,7 @@ static bool read_kind(struct tok *t, const struct gguf *g, struct err *e)
 static bool read_arrays(struct tok *t, struct source *s, struct err *e)
 {
     uint64_t n = 0, n_merges = 0, bytes = 0;
+    struct gguf_arr merges;
 
     s->tokens = gguf_arr_strs(s->g, "tokenizer.ggml.tokens", &n);
     if (!s->tokens || n == 0)
@@ -74,9 +75,9 @@ static bool read_arrays(struct tok *t, struct source *s, struct err *e)
     t->n = (int)n;
     if (t->spm)
         return true;
-    s->merges = gguf_arr_strs(s->g, "tokenizer.ggml.merges", &n_merges);
-    if (!s->merges)
+    if (!gguf_get_arr(s->g, "tokenizer.ggml.merges", &merges) || merges.type != GGUF_STR)
         return bad_key(e, "merges", "missing, or not an array of strings");
+    s->merges = gguf_arr_strs(s->g, "tokenizer.ggml.merges", &n_merges);
     if (n_merges > MAX_MERGES)
         return err_set(e, ERR_UNSUPPORTED, "tokenizer.ggml.merges: more than %d", MAX_MERGES);
     s->n_merges = (uint32_t)n_merges;
@@ -165,7 +166,8 @@ static void read_names(struct tok *t, const struct source *s)
     ends_generation(t, id_key(t, s->g, "tokenizer.ggml.eot_token_id", -1));
     ends_generation(t, id_key(t, s->g, "tokenizer.ggml.eom_token_id", -1));
 
-    // gpt-oss and solar-open end a message with <|end|> and go on; Gemma 4 and PLaMo use </s> as text.
+    // gpt-oss and solar-open end a message with <|end|> and go on; Gemma 4 and PLaMo use </s> as
+    // text.
     if (end >= 0 && (seen & NAME_CALL) && (seen & (NAME_RETURN | NAME_FLUSH)))
         t->attr[end] = ATTR_USER;
     if (close_s >= 0 && (seen & NAME_NOT_S))
@@ -431,8 +433,8 @@ static bool cut_line(const struct tok *t, struct str text, size_t max, char *out
     return n_left > 0 && n_right > 0;
 }
 
-/// The three ids of a line; false where one is not in the vocabulary. `guess` is the token after that
-/// of the line before: most files have their tokens in the order of the merges that make them.
+/// The three ids of a line; false where one is not in the vocabulary. `guess` is the token after
+/// that of the line before: most files have their tokens in the order of the merges that make them.
 static bool find_merge(const struct tok *t, const struct line *l, uint32_t guess, struct merge *m)
 {
     const char *right = l->p + l->n_left;

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define GPT2         "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define SPACES       "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define UPPER        "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
@@ -46,7 +46,8 @@ static const struct {
     { "ufakzeka", { CL("", "\\p{L}", "\\p{N}", LN, "[\\r\\n]*") } },
     { "seed-coder", { CL(CONTRACTIONS "|", "\\p{L}", "\\p{N}{1}", LN "\\r\\n", "") } },
     { "bailingmoe",
-      { "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*"
+      { "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| "
+        "?[^\\s\\p{L}\\p{N}]++[\\r\\n]*"
         "|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+" } },
     { "laguna", { "[^\\n]+|[\\n]+", CL(CONTRACTIONS "|", "\\p{L}", "\\p{N}", LN, "[\\r\\n]*") } },
     { "tekken", { CASED("") "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES } },
@@ -82,15 +83,41 @@ static const struct {
 
 /// Characters of every class and script the expressions name, and words and blanks.
 static const char *const bits[] = {
-    "a", "B", "the", "I", " ", "  ", "   ", "\n", "\r\n", "\t", "\v", "'s", "'LL", "'Ve", "'", "1", "22", "333",
-    "4567", "\u0663", "\u00e9", "\u00c9", "\u00df", "\u01c5", "\u4e2d", "\u6587", "\u3042", "\u30ab",
-    "\uac00", "\U0001f600", "\U0001f3fd", "\u200d", "\u0301", "\u093f", "\u0e31", "\u2167", "\u00b2",
-    "\u20ac", "$", "+", "<", "=", "(", ")", "!", "...", ",", ".", "\u3002", "\u3001", "\u3000",
-    "\u00a0", "\u2028", "\xc2\x85", "_", "-", "/", "//", "\\", "\x01", "\x7f", "\u0378", "\u0130", "\u02b0",
-    "\u00aa", "\u0903", "\u2018", "\u2019", "\u2026", "\u01f2", "\ufb01", "\uff21", "\uff41", "\uff0b",
-    "\u00b7", "\u0627", "\u06d4", "\u060c", "\u0964", "`", "^", "|", "~", "#", "{", "]", ";", "\"", "?",
-    "@", "HTTPServer", "camelCase", "\u00c9t\u00e9", "\u0e01", "\U00020000", "\u9fa5", "\u9fff",
-    "\u30fc", "\U0001d400", "\u05d0", "\u1c80", "\u0378", "\ue000",
+    "a",          "B",          "the",
+    "I",          " ",          "  ",
+    "   ",        "\n",         "\r\n",
+    "\t",         "\v",         "'s",
+    "'LL",        "'Ve",        "'",
+    "1",          "22",         "333",
+    "4567",       "\u0663",     "\u00e9",
+    "\u00c9",     "\u00df",     "\u01c5",
+    "\u4e2d",     "\u6587",     "\u3042",
+    "\u30ab",     "\uac00",     "\U0001f600",
+    "\U0001f3fd", "\u200d",     "\u0301",
+    "\u093f",     "\u0e31",     "\u2167",
+    "\u00b2",     "\u20ac",     "$",
+    "+",          "<",          "=",
+    "(",          ")",          "!",
+    "...",        ",",          ".",
+    "\u3002",     "\u3001",     "\u3000",
+    "\u00a0",     "\u2028",     "\xc2\x85",
+    "_",          "-",          "/",
+    "//",         "\\",         "\x01",
+    "\x7f",       "\u0378",     "\u0130",
+    "\u02b0",     "\u00aa",     "\u0903",
+    "\u2018",     "\u2019",     "\u2026",
+    "\u01f2",     "\ufb01",     "\uff21",
+    "\uff41",     "\uff0b",     "\u00b7",
+    "\u0627",     "\u06d4",     "\u060c",
+    "\u0964",     "`",          "^",
+    "|",          "~",          "#",
+    "{",          "]",          ";",
+    "\"",         "?",          "@",
+    "HTTPServer", "camelCase",  "\u00c9t\u00e9",
+    "\u0e01",     "\U00020000", "\u9fa5",
+    "\u9fff",     "\u30fc",     "\U0001d400",
+    "\u05d0",     "\u1c80",     "\u0378",
+    "\ue000",
 };
 
 static uint64_t random_state;
@@ -113,8 +140,8 @@ static pcre2_code *compile(const char *expr)
 {
     int code;
     PCRE2_SIZE at;
-    pcre2_code *re = pcre2_compile((PCRE2_SPTR)expr, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code,
-                                   &at, NULL);
+    pcre2_code *re = pcre2_compile((PCRE2_SPTR)expr, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
+                                   &code, &at, NULL);
 
     if (!re)
         fail_msg("expression: error %d at %zu: %s", code, (size_t)at, expr);
@@ -183,7 +210,7 @@ static size_t random_text(char *text, size_t max)
 
 static void words_are_those_of_the_models_expressions(void **state)
 {
-    const int rounds = 1500;
+    const int rounds = 600;
     static struct ends want, got, next;
     char text[2048], shown[2048];
 
@@ -211,8 +238,8 @@ static void words_are_those_of_the_models_expressions(void **state)
 
                 while (d < got.n && d < want.n && got.at[d] == want.at[d])
                     d++;
-                fail_msg("%s, round %d, piece %zu ends at %zu, not %zu: \"%s\"", known[k].name, i, d,
-                         d < got.n ? got.at[d] : 0, d < want.n ? want.at[d] : 0,
+                fail_msg("%s, round %d, piece %zu ends at %zu, not %zu: \"%s\"", known[k].name, i,
+                         d, d < got.n ? got.at[d] : 0, d < want.n ? want.at[d] : 0,
                          err_bytes(shown, sizeof(shown), text, n));
             }
         }
@@ -251,9 +278,11 @@ static double walk_ms(const struct pre *pre, const char *text, size_t n)
 /// Catalogue T-01.
 static void t01_time_is_linear_in_runs_of_one_class(void **state)
 {
-    static const char *const unit[] = { "A", "a", " ", ".", "\n", " \n", "\u4e2d", "\u0301", "us", "1", "aB",
-                                        "\u4e2dA", "'", "\u3000", "\u0378", " \u3000", "A\u0301", "11a" };
-    const size_t n = 256 << 10;
+    static const char *const unit[] = { "A",       "a",       " ",      ".",      "\n",
+                                        " \n",     "\u4e2d",  "\u0301", "us",     "1",
+                                        "aB",      "\u4e2dA", "'",      "\u3000", "\u0378",
+                                        " \u3000", "A\u0301", "11a" };
+    const size_t n = 64 << 10;
     char *text = xmalloc(2 * n);
 
     (void)state;
@@ -270,9 +299,10 @@ static void t01_time_is_linear_in_runs_of_one_class(void **state)
             do { // on a busy machine a measurement can be wrong, not five
                 once = walk_ms(pre, text, fit);
                 twice = walk_ms(pre, text, 2 * fit);
-            } while (twice > 2.5 * once + 0.2 && ++tries < 5);
+            } while (twice > 2.5 * once + 0.1 && ++tries < 5);
             if (tries == 5 || twice > 200)
-                fail_msg("%s on \"%s\": %.2f ms, twice as much %.2f ms", pre->name, unit[u], once, twice);
+                fail_msg("%s on \"%s\": %.2f ms, twice as much %.2f ms", pre->name, unit[u], once,
+                         twice);
         }
     }
     free(text);

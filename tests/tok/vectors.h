@@ -12,7 +12,7 @@
 /// *t is the caller's, else *why says what is missing.
 bool vocab_open(struct tok **t, const char *name, char why[512]);
 
-/// Nanoseconds that tok_new() takes for it, best of three; the file is there.
+/// Nanoseconds of CPU that tok_new() takes for it, best of three; the file is there.
 int64_t vocab_load_ns(const char *name);
 
 /// tests/data/tokenizer/NAME.json, or that of $SNUG_VECTORS; NULL if it is not there.
