@@ -25,6 +25,9 @@ struct gemv_pair {
     __m512 d, m;
 };
 
+/// Two rows at once are no stream that a cache foresees: both are asked for in order, so far ahead.
+enum { GEMV_AHEAD = 1024 };
+
 enum gemv_shape { GEMV_QUARTERS, GEMV_PAIRS };
 
 /// 256 numbers of both rows times those of `tokens` tokens, from x and the same place in the next
@@ -104,29 +107,25 @@ static ALWAYS_INLINE void gemv_steps(__m512 *chain, const int tokens, const stru
         chain[t] = gemv_step(chain[t], w, x + t * gemv_blocks(a->cols), shape, min);
 }
 
-/// y[r] = sum of chains [r][0..7] in order, for 8 rows of one token; `n` of them have a result.
-static inline void gemv_flush(const float (*chains)[MM_CHAINS], const struct mm_out *o, int64_t at,
-                              int64_t row, int n)
+/// y[r] = sum of the 8 chains in order, for 8 rows of one token: pairs[i] holds those of rows 2 i
+/// and 2 i + 1. `n` of them have a result.
+static inline void gemv_flush(const float (*pairs)[2 * MM_CHAINS], const struct mm_out *o,
+                              int64_t at, int64_t row, int n)
 {
     const __mmask8 rows = (__mmask8)((1u << n) - 1);
-    __m256 v[8], a[8], b[8];
-
-    for (int i = 0; i < 8; i++)
-        v[i] = _mm256_load_ps(chains[i]);
-    for (int i = 0; i < 4; i++) { // 8 x 8 transposition
-        a[2 * i] = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]);
-        a[2 * i + 1] = _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]);
-    }
-    for (int i = 0; i < 2; i++) {
-        b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
-        b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xee);
-        b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
-        b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xee);
-    }
-    __m256 y = _mm256_permute2f128_ps(b[0], b[4], 0x20);
-    for (int i = 1; i < 8; i++)
-        y = _mm256_add_ps(y, i < 4 ? _mm256_permute2f128_ps(b[i], b[i + 4], 0x20)
-                                   : _mm256_permute2f128_ps(b[i - 4], b[i], 0x31));
+    const __m512 v[4] = { _mm512_load_ps(pairs[0]), _mm512_load_ps(pairs[1]),
+                          _mm512_load_ps(pairs[2]), _mm512_load_ps(pairs[3]) };
+    const __m512 a = _mm512_unpacklo_ps(v[0], v[1]), b = _mm512_unpackhi_ps(v[0], v[1]);
+    const __m512 c = _mm512_unpacklo_ps(v[2], v[3]), d = _mm512_unpackhi_ps(v[2], v[3]);
+    // w[k], four lanes: chain k, chain k + 4 of the even rows; then of the odd ones.
+    const __m512 w[4] = { _mm512_shuffle_ps(a, c, 0x44), _mm512_shuffle_ps(a, c, 0xee),
+                          _mm512_shuffle_ps(b, d, 0x44), _mm512_shuffle_ps(b, d, 0xee) };
+    __m512 sum = _mm512_add_ps(_mm512_add_ps(_mm512_add_ps(w[0], w[1]), w[2]), w[3]);
+    sum = _mm512_shuffle_f32x4(sum, sum, 0xa0); // even lanes to odd ones
+    for (int k = 0; k < 4; k++)
+        sum = _mm512_add_ps(sum, w[k]);
+    const __m512i in_order = _mm512_setr_epi32(4, 12, 5, 13, 6, 14, 7, 15, 0, 0, 0, 0, 0, 0, 0, 0);
+    __m256 y = _mm512_castps512_ps256(_mm512_permutexvar_ps(in_order, sum));
     if (o->bias != NULL)
         y = _mm256_add_ps(y, _mm256_maskz_loadu_ps(rows, o->bias + row));
     if (o->res != NULL)
@@ -140,7 +139,7 @@ static ALWAYS_INLINE void gemv_tokens(const struct gemv_args *a, const struct ge
 {
     const int64_t n_full = a->cols / 256;
     const int rest = (int)(a->cols % 256 / 32);
-    _Alignas(64) float chains[MM_GEMV_TOKENS][8][MM_CHAINS];
+    _Alignas(64) float chains[MM_GEMV_TOKENS][4][2 * MM_CHAINS];
 
     for (int64_t row = 0; row < a->n_rows; row += 8) {
         const int n = a->n_rows - row < 8 ? (int)(a->n_rows - row) : 8;
@@ -151,17 +150,22 @@ static ALWAYS_INLINE void gemv_tokens(const struct gemv_args *a, const struct ge
             UNROLL(4)
             for (int t = 0; t < tokens; t++)
                 chain[t] = _mm512_setzero_ps();
-            for (int64_t b = 0; b < n_full; b++, p += f->block_bytes, q += f->block_bytes)
+            const uint8_t *ahead = p + GEMV_AHEAD;
+            for (int64_t b = 0; b < n_full; b++, p += f->block_bytes, q += f->block_bytes) {
+                for (int i = 0; i < 2 * f->block_bytes; i += 64)
+                    _mm_prefetch((const char *)ahead + i, _MM_HINT_T0);
+                ahead += 2 * f->block_bytes;
                 f->block(chain, tokens, p, q, 8, a->x + b, a);
+            }
             if (rest != 0)
                 f->block(chain, tokens, p, q, rest, a->x + n_full, a);
             UNROLL(4)
             for (int t = 0; t < tokens; t++)
-                _mm512_store_ps(chains[t][r], _mm512_permutexvar_ps(f->natural, chain[t]));
+                _mm512_store_ps(chains[t][r / 2], _mm512_permutexvar_ps(f->natural, chain[t]));
         }
         for (int t = 0; t < tokens; t++)
-            gemv_flush((const float(*)[MM_CHAINS])chains[t], &a->out, t * a->out.stride + row, row,
-                       n);
+            gemv_flush((const float(*)[2 * MM_CHAINS]) chains[t], &a->out, t * a->out.stride + row,
+                       row, n);
     }
 }
 

@@ -6,18 +6,29 @@ enum { BLOCK = 34 };
 
 static ALWAYS_INLINE __m256i numbers(const uint8_t *p, int g, int groups)
 {
-    return g < groups ? _mm256_loadu_si256((const __m256i *)(const void *)(p + BLOCK * g + 2))
-                      : _mm256_setzero_si256();
+    if (groups == 8)
+        return _mm256_loadu_si256((const __m256i *)(const void *)(p + BLOCK * g + 2));
+    return _mm256_maskz_loadu_epi32(g < groups ? 0xff : 0, p + BLOCK * g + 2);
+}
+
+static ALWAYS_INLINE short d_at(const uint8_t *p, int g)
+{
+    short d;
+
+    memcpy(&d, p + BLOCK * g, sizeof d);
+    return d;
 }
 
 static ALWAYS_INLINE __m128i scales(const uint8_t *p, int groups)
 {
-    uint16_t d[8] = { 0 };
-
-    for (int g = 0; g < groups; g++)
-        memcpy(&d[g], p + BLOCK * g, 2);
-    return _mm_setr_epi16((short)d[0], (short)d[1], (short)d[2], (short)d[3], (short)d[4],
-                          (short)d[5], (short)d[6], (short)d[7]);
+    if (groups == 8)
+        return _mm_setr_epi16(d_at(p, 0), d_at(p, 1), d_at(p, 2), d_at(p, 3), d_at(p, 4),
+                              d_at(p, 5), d_at(p, 6), d_at(p, 7));
+    const __m256i at =
+        _mm256_mullo_epi32(_mm256_set1_epi32(BLOCK), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    const __mmask8 there = (__mmask8)((1u << groups) - 1);
+    const __m256i d = _mm256_mmask_i32gather_epi32(_mm256_setzero_si256(), there, at, p, 1);
+    return _mm256_cvtepi32_epi16(d);
 }
 
 static ALWAYS_INLINE void unpack_row(__m512i *u, const uint8_t *p, int groups)
