@@ -172,7 +172,7 @@ static float *run(const struct product *p, const struct kernel *k, unsigned feat
     struct cpu_fns *fns = calloc(1, sizeof *fns);
     struct team_solo solo;
 
-    matmul_fns_init(&fns->mm, features);
+    cpu_fns_init(fns, features);
     memset(scratch, 0xff, s_bytes + 2 * GUARD);
     memset(y, 0xa5, y_bytes + 2 * GUARD);
     const struct run_args a = {
@@ -262,6 +262,55 @@ static void quantized_products_equal_plain_c(void **state)
     }
 }
 
+/// A product of float32 rows and quantized weights with 16 bits.
+static void precise_new(struct product *p, enum dtype type, int64_t rows, int64_t cols, int tokens)
+{
+    product_new(p, type, rows, cols, tokens, true, FILL_NUMBERS);
+    p->node.args.matmul.precise = true;
+}
+
+static void precise_products_equal_plain_c(void **state)
+{
+    static const int tokens[] = { 1, 2, 4, 5, 13, 64 };
+    (void)state;
+
+    for (size_t f = 0; f < ARRAY_LEN(quantized); f++) {
+        for (size_t t = 0; t < ARRAY_LEN(tokens); t++) {
+            struct product p;
+            precise_new(&p, quantized[f], 33, 512, tokens[t]);
+            float *expected = run(&p, find(&p, 0, false), 0, false);
+            for (size_t l = 0; l < ARRAY_LEN(levels); l++) {
+                if (levels[l].features & ~cpu_features(NULL))
+                    continue;
+                float *y = run(&p, find(&p, levels[l].features, false), levels[l].features, false);
+                for (int i = 0; i < 33 * tokens[t]; i++)
+                    assert_true(same(y[i], expected[i]));
+                free(y);
+            }
+            free(expected);
+            product_free(&p);
+        }
+    }
+}
+
+static void precise_products_are_close_to_exact_ones(void **state)
+{
+    struct product p;
+    double error = 0, all = 0;
+    (void)state;
+
+    precise_new(&p, DTYPE_Q8_0, 64, 2048, 3);
+    float *y = run(&p, find(&p, 0, false), 0, false), *e = run(&p, find(&p, 0, true), 0, true);
+    for (int i = 0; i < 64 * 3; i++) {
+        error += ((double)y[i] - (double)e[i]) * ((double)y[i] - (double)e[i]);
+        all += (double)e[i] * (double)e[i];
+    }
+    assert_true(error < 1e-8 * all); // 8 bits alone: about 1e-5
+    free(y);
+    free(e);
+    product_free(&p);
+}
+
 static void exact_and_float_products_equal_plain_c(void **state)
 {
     static const int64_t rows[] = { 1, 15, 16, 17, 40 }, cols[] = { 256, 512, 2048 };
@@ -286,6 +335,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quantized_products_equal_plain_c),
+        cmocka_unit_test(precise_products_equal_plain_c),
+        cmocka_unit_test(precise_products_are_close_to_exact_ones),
         cmocka_unit_test(exact_and_float_products_equal_plain_c),
     };
 
