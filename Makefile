@@ -1,4 +1,4 @@
-# make [MODE=release|asan|tsan|fuzz] [WERROR=1] [snug|tests|fuzz|tools|headers|clean]
+# make [MODE=release|asan|tsan|fuzz] [WERROR=1] [snug|tools|tests|bench|fuzz|headers|clean]
 #
 #   release  build/        gcc, -O2                                    snug, tools, tests
 #   asan     build/asan/   clang, AddressSanitizer + UBSan             tests
@@ -6,8 +6,8 @@
 #   fuzz     build/fuzz/   clang, libFuzzer + ASan + UBSan             fuzz targets
 #
 # Every src/**/*.c but the program's own main goes into one archive, which the program, the tests and
-# the tools link. One binary each: tests/**/test_*.c, tests/fuzz/fuzz_*.c, tools/*.c; other C files
-# under tests/ are helpers of all tests. `./dev` installs what is missing and calls this file.
+# the tools link. One binary each: tests/**/test_*.c, tests/fuzz/fuzz_*.c, tools/*.c, bench/*.c; other
+# C files under tests/ are helpers of all tests. `./dev` installs what is missing and calls this file.
 # B=DIR builds elsewhere, FOLDERS="base num" from these folders of src/ alone, CC=... by another compiler.
 
 MODE   ?= release
@@ -66,6 +66,7 @@ TEST_SRC  := $(sort $(shell find tests -name 'test_*.c'))
 HELP_SRC  := $(sort $(shell find tests -name '*.c' ! -name 'test_*.c' ! -path 'tests/fuzz/*'))
 FUZZ_SRC  := $(wildcard tests/fuzz/fuzz_*.c)
 TOOL_SRC  := $(wildcard tools/*.c)
+BENCH_SRC := $(wildcard bench/*.c)
 PART_SRC  := $(wildcard tools/*/*.c)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$1)
@@ -73,14 +74,16 @@ LIB   := $(B)/libsnug.a
 HELP  := $(B)/libtests.a
 TESTS := $(TEST_SRC:%.c=$(B)/%)
 FUZZ  := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/%)
-TOOLS := $(TOOL_SRC:tools/%.c=$(B)/tools/%)
+TOOLS := $(TOOL_SRC:%.c=$(B)/%)
+BENCH := $(BENCH_SRC:%.c=$(B)/%)
 
-.PHONY: all snug tests tools fuzz headers clean
+.PHONY: all snug tools tests bench fuzz headers clean
 .SECONDARY:
 all: snug tools
 snug: $(B)/snug
 tests: $(TESTS)
 tools: $(TOOLS)
+bench: $(BENCH)
 fuzz: $(FUZZ)
 
 $(LIB): $(call obj,$(filter-out src/cli/main.c,$(SRC)))
@@ -99,9 +102,10 @@ $(TESTS): $(B)/%: $(B)/obj/%.o $(HELP) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 
 # A tool's parts, if it has any, are in a folder of its name.
-$(TOOLS): $(B)/tools/%: $(B)/obj/tools/%.o $(call obj,$(PART_SRC)) $(LIB)
+$(TOOLS): $(call obj,$(PART_SRC))
+$(TOOLS) $(BENCH): $(B)/%: $(B)/obj/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS)
 
 $(FUZZ): $(B)/%: $(B)/obj/tests/fuzz/%.o $(LIB)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
