@@ -33,6 +33,7 @@ struct shape {
     int heads, kv_heads, dim_k, dim_v, window;
     float softcap;
     bool sinks;
+    bool shared; // the values are the first dim_v numbers of the keys
 };
 
 /// One attention layer, its pages, and everything ever stored, for the check by hand.
@@ -102,6 +103,11 @@ static void layer_init(struct layer *x, struct shape s, enum dtype kv, int n_ctx
     x->attn = (struct node){ .op = OP_ATTN,
                              .src = { &x->q, &x->kp, &x->vp, &x->pos, &x->seq },
                              .dst = { &x->out } };
+    if (s.shared) {
+        x->store.src[1] = &x->k;
+        x->store.src[3] = x->attn.src[2] = &x->kp;
+        x->store.dst[1] = NULL;
+    }
     if (s.window == 0)
         x->store.src[STORE_TABLE] = x->attn.src[ATTN_TABLE] = &x->table;
     if (s.sinks)
@@ -180,6 +186,8 @@ static void batch_init(struct batch *b, struct layer *x, const int n[MAX_SLOTS])
     b->k = random_rows((int64_t)b->n * s->kv_heads * s->dim_k, 2);
     b->v = random_rows((int64_t)b->n * s->kv_heads * s->dim_v, 2);
     const size_t kn = (size_t)(s->kv_heads * s->dim_k), vn = (size_t)(s->kv_heads * s->dim_v);
+    for (int i = 0; s->shared && i < b->n * s->kv_heads; i++)
+        memcpy(b->v + i * s->dim_v, b->k + i * s->dim_k, (size_t)s->dim_v * sizeof *b->v);
     for (int i = 0; i < b->n; i++) {
         const size_t at = (size_t)(b->seq[i] * (int)x->dims.n_ctx + b->pos[i]);
         memcpy(x->all_k + at * kn, b->k + (size_t)i * kn, kn * sizeof(float));
@@ -198,7 +206,7 @@ static void run_store(struct dev *d, struct layer *x, const struct batch *b, uin
                       uint8_t *v_pages)
 {
     struct dims now = x->dims;
-    const struct launch l = {
+    struct launch l = {
         .kernel = &cpu_kv_store,
         .args = { .node = &x->store,
                   .now = &now,
@@ -207,6 +215,11 @@ static void run_store(struct dev *d, struct layer *x, const struct batch *b, uin
                            x->s.window ? NULL : x->page_table } },
     };
 
+    if (x->s.shared) {
+        l.args.dst[1] = NULL;
+        l.args.src[1] = b->k;
+        l.args.src[3] = k_pages;
+    }
     now.n_tokens = b->n;
     assert_true(d->ops->run(d, &l, 1, NULL));
 }
@@ -248,7 +261,7 @@ static uint8_t *run_attn(struct dev *d, const struct kernel *kernel, struct laye
                   .dst = { out },
                   .dst0 = type,
                   .scratch = scratch,
-                  .src = { b->q, x->k_pages, x->v_pages, b->pos, b->seq,
+                  .src = { b->q, x->k_pages, x->s.shared ? x->k_pages : x->v_pages, b->pos, b->seq,
                            x->s.window ? NULL : x->page_table, x->s.sinks ? x->sink : NULL } },
     };
     now.n_tokens = b->n;
@@ -429,42 +442,42 @@ static void check_shape(struct shape s, enum dtype kv)
 static void attn_of_long_contexts_has_the_bits_of_plain_c(void **state)
 {
     (void)state;
-    check_batches((struct shape){ 3, 1, 16, 16, 0, 0, false }, DTYPE_F16, lengthy,
+    check_batches((struct shape){ 3, 1, 16, 16, 0, 0, false, false }, DTYPE_F16, lengthy,
                   ARRAY_LEN(lengthy), 600);
-    check_batches((struct shape){ 2, 2, 20, 16, 300, 0, true }, DTYPE_F32, lengthy,
+    check_batches((struct shape){ 2, 2, 20, 16, 300, 0, true, false }, DTYPE_F32, lengthy,
                   ARRAY_LEN(lengthy), 600);
-    check_batches((struct shape){ 2, 1, 16, 32, 400, 0, false }, DTYPE_Q8_0, lengthy,
+    check_batches((struct shape){ 2, 1, 16, 32, 400, 0, false, false }, DTYPE_Q8_0, lengthy,
                   ARRAY_LEN(lengthy), 600);
 }
 
 static void attn_of_usual_shapes_has_the_bits_of_plain_c(void **state)
 {
     (void)state;
-    check_shape((struct shape){ 9, 3, 64, 64, 0, 0, false }, DTYPE_F16);
-    check_shape((struct shape){ 4, 1, 128, 128, 0, 0, false }, DTYPE_F16);
-    check_shape((struct shape){ 2, 2, 80, 80, 0, 0, false }, DTYPE_F16);
-    check_shape((struct shape){ 4, 1, 256, 256, 48, 0, false }, DTYPE_F16);
-    check_shape((struct shape){ 8, 1, 96, 96, 0, 30, false }, DTYPE_F16);
-    check_shape((struct shape){ 8, 1, 64, 64, 100, 0, true }, DTYPE_F16);
+    check_shape((struct shape){ 9, 3, 64, 64, 0, 0, false, false }, DTYPE_F16);
+    check_shape((struct shape){ 4, 1, 128, 128, 0, 0, false, false }, DTYPE_F16);
+    check_shape((struct shape){ 2, 2, 80, 80, 0, 0, false, false }, DTYPE_F16);
+    check_shape((struct shape){ 4, 1, 256, 256, 48, 0, false, false }, DTYPE_F16);
+    check_shape((struct shape){ 8, 1, 96, 96, 0, 30, false, false }, DTYPE_F16);
+    check_shape((struct shape){ 8, 1, 64, 64, 100, 0, true, false }, DTYPE_F16);
 }
 
 static void attn_of_odd_shapes_has_the_bits_of_plain_c(void **state)
 {
     (void)state;
-    check_shape((struct shape){ 3, 1, 7, 5, 0, 0, false }, DTYPE_F16);
-    check_shape((struct shape){ 14, 2, 24, 40, 1, 0, true }, DTYPE_F16);
-    check_shape((struct shape){ 32, 1, 33, 17, 65, 5, false }, DTYPE_F16);
-    check_shape((struct shape){ 1, 1, 1, 1, 0, 0, false }, DTYPE_F32);
-    check_shape((struct shape){ 11, 11, 16, 36, 130, 0, true }, DTYPE_F32);
+    check_shape((struct shape){ 3, 1, 7, 5, 0, 0, false, false }, DTYPE_F16);
+    check_shape((struct shape){ 14, 2, 24, 40, 1, 0, true, false }, DTYPE_F16);
+    check_shape((struct shape){ 32, 1, 33, 17, 65, 5, false, false }, DTYPE_F16);
+    check_shape((struct shape){ 1, 1, 1, 1, 0, 0, false, false }, DTYPE_F32);
+    check_shape((struct shape){ 11, 11, 16, 36, 130, 0, true, false }, DTYPE_F32);
 }
 
 static void attn_reads_pages_of_every_format(void **state)
 {
     (void)state;
-    check_shape((struct shape){ 6, 2, 64, 64, 0, 0, false }, DTYPE_F32);
-    check_shape((struct shape){ 6, 2, 64, 64, 0, 0, false }, DTYPE_Q8_0);
-    check_shape((struct shape){ 4, 2, 40, 72, 70, 0, true }, DTYPE_Q8_0);
-    check_shape((struct shape){ 4, 2, 40, 72, 70, 10, true }, DTYPE_F32);
+    check_shape((struct shape){ 6, 2, 64, 64, 0, 0, false, false }, DTYPE_F32);
+    check_shape((struct shape){ 6, 2, 64, 64, 0, 0, false, false }, DTYPE_Q8_0);
+    check_shape((struct shape){ 4, 2, 40, 72, 70, 0, true, false }, DTYPE_Q8_0);
+    check_shape((struct shape){ 4, 2, 40, 72, 70, 10, true, false }, DTYPE_F32);
 }
 
 static void attn_of_random_shapes_has_the_bits_of_plain_c(void **state)
@@ -479,8 +492,23 @@ static void attn_of_random_shapes_has_the_bits_of_plain_c(void **state)
         s.window = random_u32() % 2 ? 0 : 1 + (int)(random_u32() % 200);
         s.softcap = random_u32() % 3 ? 0 : 1 + random_f32(0.5f);
         s.sinks = random_u32() % 2;
+        s.shared = random_u32() % 3 == 0 && s.dim_v <= s.dim_k;
         check_shape(s, kv[random_u32() % 3]);
     }
+}
+
+/// Values in the keys: one head with a latent vector for all queries, as deepseek2 keeps it.
+static void attn_of_values_in_keys_has_the_bits_of_plain_c(void **state)
+{
+    static const enum dtype kv[] = { DTYPE_F16, DTYPE_F32, DTYPE_Q8_0 };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(kv); i++) {
+        check_shape((struct shape){ 16, 1, 72, 64, 0, 0, false, true }, kv[i]);
+        check_shape((struct shape){ 5, 1, 33, 20, 50, 0, true, true }, kv[i]);
+        check_shape((struct shape){ 6, 2, 40, 40, 0, 20, false, true }, kv[i]);
+    }
+    check_shape((struct shape){ 16, 1, 576, 512, 0, 0, false, true }, DTYPE_F16);
 }
 
 /// Scores so large that exp of them would overflow, and rows whose first keys underflow to nothing.
@@ -492,7 +520,7 @@ static void attn_survives_large_scores(void **state)
     uint64_t bytes;
 
     (void)state;
-    layer_init(&x, (struct shape){ 2, 1, 32, 32, 0, 0, false }, DTYPE_F32, 320);
+    layer_init(&x, (struct shape){ 2, 1, 32, 32, 0, 0, false, false }, DTYPE_F32, 320);
     batch_init(&b, &x, n);
     for (int i = 0; i < b.n * 64; i++)
         b.q[i] *= 300;
@@ -515,7 +543,7 @@ static void attn_scratch_does_not_grow_with_the_context(void **state)
     struct layer x;
 
     (void)state;
-    layer_init(&x, (struct shape){ 9, 3, 64, 64, 0, 0, false }, DTYPE_F16, 320);
+    layer_init(&x, (struct shape){ 9, 3, 64, 64, 0, 0, false, false }, DTYPE_F16, 320);
     const uint64_t a = cpu_attn.scratch_bytes(&x.attn, &x.dims, 4),
                    b = cpu_ref_attn.scratch_bytes(&x.attn, &x.dims, 4);
     x.dims.n_ctx = 1 << 20;
@@ -588,11 +616,11 @@ static void bench(void)
 {
     open_devices(NULL);
     printf("9/3 heads of 64, f16\n");
-    bench_shape((struct shape){ 9, 3, 64, 64, 0, 0, false }, DTYPE_F16);
+    bench_shape((struct shape){ 9, 3, 64, 64, 0, 0, false, false }, DTYPE_F16);
     printf("9/3 heads of 64, q8_0\n");
-    bench_shape((struct shape){ 9, 3, 64, 64, 0, 0, false }, DTYPE_Q8_0);
+    bench_shape((struct shape){ 9, 3, 64, 64, 0, 0, false, false }, DTYPE_Q8_0);
     printf("32/8 heads of 128, f16\n");
-    bench_shape((struct shape){ 32, 8, 128, 128, 0, 0, false }, DTYPE_F16);
+    bench_shape((struct shape){ 32, 8, 128, 128, 0, 0, false, false }, DTYPE_F16);
     close_devices(NULL);
 }
 
@@ -604,6 +632,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(attn_of_long_contexts_has_the_bits_of_plain_c),
         cmocka_unit_test(attn_reads_pages_of_every_format),
         cmocka_unit_test(attn_of_random_shapes_has_the_bits_of_plain_c),
+        cmocka_unit_test(attn_of_values_in_keys_has_the_bits_of_plain_c),
         cmocka_unit_test(attn_survives_large_scores),
         cmocka_unit_test(attn_scratch_does_not_grow_with_the_context),
     };
