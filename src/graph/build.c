@@ -359,11 +359,12 @@ struct tensor *gb_matmul(struct gb *b, struct tensor *x, struct tensor *w, struc
     return gb_node(b, &(struct node){ .op = OP_MATMUL, .part = b->part, .src = { x, w, bias } });
 }
 
-struct tensor *gb_matmul_precise(struct gb *b, struct tensor *x, struct tensor *w)
+struct tensor *gb_matmul_precise(struct gb *b, struct tensor *x, struct tensor *w,
+                                 struct tensor *bias)
 {
     return gb_node(b, &(struct node){ .op = OP_MATMUL,
                                       .part = b->part,
-                                      .src = { x, w },
+                                      .src = { x, w, bias },
                                       .args.matmul.precise = true });
 }
 

@@ -286,10 +286,11 @@ struct tensor *gb_embed(struct gb *b, struct tensor *ids, struct tensor *table, 
 struct tensor *gb_rope_table(struct gb *b, const struct rope_freq *f, struct tensor *factors); // factors may be NULL; equal ones are made once
 /// With two sets of factors: see rope_freq.long_from.
 struct tensor *gb_rope_table_long(struct gb *b, const struct rope_freq *f, struct tensor *factors, struct tensor *long_factors);
-struct tensor *gb_rmsnorm(struct gb *b, struct tensor *x, struct tensor *w, float eps); // groups of w's length
+/// Groups of w's length (its rows' length where it has one row for each group).
+struct tensor *gb_rmsnorm(struct gb *b, struct tensor *x, struct tensor *w, float eps);
 struct tensor *gb_layernorm(struct gb *b, struct tensor *x, struct tensor *w, struct tensor *bias, float eps);
 struct tensor *gb_matmul(struct gb *b, struct tensor *x, struct tensor *w, struct tensor *bias); // bias may be NULL
-struct tensor *gb_matmul_precise(struct gb *b, struct tensor *x, struct tensor *w); // for the logits: few rows, large effect
+struct tensor *gb_matmul_precise(struct gb *b, struct tensor *x, struct tensor *w, struct tensor *bias); // for the logits: few rows, large effect
 struct tensor *gb_rope(struct gb *b, struct tensor *x, struct tensor *table, int head_dim, int rot, enum rope_kind kind);
 struct attn_args {
     int n_heads, n_kv_heads, head_dim, head_dim_v, window;

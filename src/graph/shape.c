@@ -95,12 +95,22 @@ bool shape_rope_table(const struct node *n, struct tensor *out, struct err *why)
     return true;
 }
 
+/// One weight for all groups of a row, or [groups][n] of them.
+static bool need_norm_weight(const struct tensor *w, int n, int64_t row, struct err *why)
+{
+    if (w->type == DTYPE_F32 && w->role == ROLE_WEIGHT && w->n_dims == 2 && w->d[0].n == n &&
+        w->d[1].n == row / n)
+        return true;
+    return need_vec(w, n, "weight", why);
+}
+
 static bool shape_norm(const struct node *n, struct tensor *out, struct err *why)
 {
     const struct tensor *x = n->src[0];
-    if (!need_rows(x, "x", why) || !need_vec(n->src[1], n->args.norm.n, "weight", why))
+    if (!need_rows(x, "x", why) || n->args.norm.n <= 0 ||
+        !need_norm_weight(n->src[1], n->args.norm.n, x->d[0].n, why))
         return false;
-    if (n->args.norm.n <= 0 || x->d[0].n % n->args.norm.n != 0)
+    if (x->d[0].n % n->args.norm.n != 0)
         return err_set(why, ERR_FORMAT, "rows of %lld (%s) are not whole groups of %d",
                        (long long)x->d[0].n, x->name, n->args.norm.n);
     set_shape_2d(out, x->d[0], x->d[1]);

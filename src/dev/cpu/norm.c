@@ -24,14 +24,17 @@ static uint64_t norm_scratch(const struct node *n, const struct dims *max, int t
 static void norm_row(const struct run_args *a, const struct vec_fns *f, float *y, const float *x,
                      const float *extra, int64_t len)
 {
-    const float *w = a->src[1], eps = a->node->args.norm.eps;
+    const float *weights = a->src[1], eps = a->node->args.norm.eps;
     const int n = a->node->args.norm.n;
+    const int64_t n_weights = tensor_rows(a->node->src[1], a->now) * n;
 
-    for (int64_t i = 0; i < len; i += n)
+    for (int64_t i = 0; i < len; i += n) {
+        const float *w = weights + i % n_weights;
         if (a->node->op == OP_RMSNORM)
             f->rmsnorm(y + i, x + i, w, n, eps);
         else
             f->layernorm(y + i, x + i, w, extra, n, eps);
+    }
 }
 
 static void norm_run(const struct run_args *a, struct team *t)
