@@ -4,9 +4,11 @@
 
 #include "model/model_int.h"
 
+const char *const no_tensors[] = { NULL };
+
 static const struct arch *const archs[] = {
-    &arch_llama,
-    &arch_gemma3,
+    &arch_llama, &arch_mistral, &arch_mistral3, &arch_gemma2,    &arch_gemma3,
+    &arch_qwen2, &arch_qwen3,   &arch_phi3,     &arch_command_r, &arch_cohere2,
 };
 
 const struct arch *arch_find(const char *name)

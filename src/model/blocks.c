@@ -1,20 +1,7 @@
 // blocks.c - maths that several architectures share. What differs between them is a value in struct
-// model.
+// model, or is seen from what the file has.
 
 #include "model/model_int.h"
-
-struct tensor *blk_embed(struct gb *b, const struct model *m)
-{
-    gb_part(b, PART_EMBED, -1);
-    struct tensor *table = gb_mat(b, m->n_embd, m->n_vocab, "token_embd.weight");
-    return gb_embed(b, gb_input(b, IN_TOKENS), table, m->embd_scale);
-}
-
-struct tensor *blk_norm(struct gb *b, const struct model *m, int il, struct tensor *x,
-                        const char *name)
-{
-    return gb_rmsnorm(b, x, gb_vec(b, m->n_embd, "blk.%d.%s.weight", il, name), m->norm_eps);
-}
 
 /// "blk.IL.NAME": a matrix, and its bias where there is one.
 static struct tensor *linear(struct gb *b, int il, const char *name, struct tensor *x, int64_t cols,
@@ -27,34 +14,93 @@ static struct tensor *linear(struct gb *b, int il, const char *name, struct tens
     return gb_matmul(b, x, w, bias);
 }
 
-static struct tensor *rope_table(struct gb *b, const struct layer *l)
+static struct tensor *norm(struct gb *b, const struct model *m, struct tensor *x, struct tensor *w)
 {
+    return m->norm == NORM_LAYER ? gb_layernorm(b, x, w, NULL, m->norm_eps)
+                                 : gb_rmsnorm(b, x, w, m->norm_eps);
+}
+
+struct tensor *blk_norm(struct gb *b, const struct model *m, int il, struct tensor *x,
+                        const char *name)
+{
+    return norm(b, m, x, gb_vec(b, m->n_embd, "blk.%d.%s.weight", il, name));
+}
+
+// --- attention
+// --------------------------------------------------------------------------------
+
+/// Frequencies, with the factors that some files have: one set, or two by the context's length.
+static struct tensor *rope_table(struct gb *b, const struct model *m, const struct layer *l)
+{
+    struct rope_freq f = l->rope;
+    if (gb_has(b, "rope_factors_long.weight")) {
+        f.long_from = (int)m->n_ctx_orig;
+        struct tensor *near = gb_vec(b, f.rot / 2, "rope_factors_short.weight");
+        return gb_rope_table_long(b, &f, near, gb_vec(b, f.rot / 2, "rope_factors_long.weight"));
+    }
     struct tensor *factors = NULL;
     if (gb_has(b, "rope_freqs.weight"))
-        factors = gb_vec(b, l->rope.rot / 2, "rope_freqs.weight");
-    return gb_rope_table(b, &l->rope, factors);
+        factors = gb_vec(b, f.rot / 2, "rope_freqs.weight");
+    return gb_rope_table(b, &f, factors);
 }
 
 /// q, k -> norm of each head, where the model has it -> rope. x [tokens][heads * head_dim].
 static struct tensor *turned(struct gb *b, const struct model *m, int il, struct tensor *x,
-                             const char *norm)
+                             int n_heads, const char *name)
 {
     const struct layer *l = &m->layer[il];
-    if (m->qk_norm)
-        x = gb_rmsnorm(b, x, gb_vec(b, l->head_dim, "blk.%d.%s.weight", il, norm), m->norm_eps);
-    return gb_rope(b, x, rope_table(b, l), l->head_dim, l->rope.rot, m->rope_kind);
+    if (m->qk_norm == QK_NORM_ALIKE)
+        x = norm(b, m, x, gb_vec(b, l->head_dim, "blk.%d.%s.weight", il, name));
+    if (m->qk_norm == QK_NORM_EACH)
+        x = norm(b, m, x, gb_mat(b, l->head_dim, n_heads, "blk.%d.%s.weight", il, name));
+    if (l->rope.rot == 0)
+        return x;
+    return gb_rope(b, x, rope_table(b, m, l), l->head_dim, l->rope.rot, m->rope_kind);
+}
+
+struct qkv {
+    struct tensor *q, *k, *v;
+};
+
+/// One matrix with the rows of all three. A vector cannot be used in part: with a bias, the product
+/// is cut instead.
+static struct qkv fused_qkv(struct gb *b, int il, struct tensor *x, int64_t cols, const int rows[3])
+{
+    static const char name[] = "attn_qkv";
+    struct tensor *y[3];
+    const int all = rows[0] + rows[1] + rows[2];
+    const bool biased = gb_has(b, "blk.%d.%s.bias", il, name);
+    struct tensor *whole = biased ? linear(b, il, name, x, cols, all) : NULL;
+    for (int i = 0, at = 0; i < 3; at += rows[i++])
+        y[i] = biased
+                   ? gb_slice(b, whole, all, at, rows[i])
+                   : gb_matmul(b, x,
+                               gb_mat_rows(b, cols, rows[i], at, all, "blk.%d.%s.weight", il, name),
+                               NULL);
+    return (struct qkv){ y[0], y[1], y[2] };
+}
+
+static struct qkv project(struct gb *b, const struct model *m, int il, struct tensor *x)
+{
+    const struct layer *l = &m->layer[il];
+    const int rows[3] = { l->n_heads * l->head_dim, l->n_kv_heads * l->head_dim,
+                          l->n_kv_heads * l->head_dim_v };
+    if (gb_has(b, "blk.%d.attn_qkv.weight", il))
+        return fused_qkv(b, il, x, m->n_embd, rows);
+    struct qkv p;
+    p.q = linear(b, il, "attn_q", x, m->n_embd, rows[0]);
+    p.k = linear(b, il, "attn_k", x, m->n_embd, rows[1]);
+    p.v = linear(b, il, "attn_v", x, m->n_embd, rows[2]);
+    return p;
 }
 
 struct tensor *blk_attn(struct gb *b, const struct model *m, int il, struct tensor *x)
 {
     const struct layer *l = &m->layer[il];
-    struct tensor *q = linear(b, il, "attn_q", x, m->n_embd, (int64_t)l->n_heads * l->head_dim);
-    struct tensor *k = linear(b, il, "attn_k", x, m->n_embd, (int64_t)l->n_kv_heads * l->head_dim);
-    struct tensor *v =
-        linear(b, il, "attn_v", x, m->n_embd, (int64_t)l->n_kv_heads * l->head_dim_v);
-    q = turned(b, m, il, q, "attn_q_norm");
-    k = turned(b, m, il, k, "attn_k_norm");
-    struct tensor *o = gb_attn(b, q, k, v,
+    struct qkv p = project(b, m, il, x);
+    p.q = turned(b, m, il, p.q, l->n_heads, "attn_q_norm");
+    p.k = turned(b, m, il, p.k, l->n_kv_heads, "attn_k_norm");
+    struct tensor *o = gb_attn(b, p.q, p.k, p.v,
                                &(struct attn_args){
                                    .n_heads = l->n_heads,
                                    .n_kv_heads = l->n_kv_heads,
@@ -68,27 +114,60 @@ struct tensor *blk_attn(struct gb *b, const struct model *m, int il, struct tens
     return linear(b, il, "attn_output", o, (int64_t)l->n_heads * l->head_dim_v, m->n_embd);
 }
 
-struct tensor *blk_ffn_glu(struct gb *b, const struct model *m, int il, struct tensor *x,
-                           enum act act)
+// --- feed-forward
+// --------------------------------------------------------------------------------
+
+struct tensor *blk_ffn(struct gb *b, const struct model *m, int il, struct tensor *x)
 {
-    int n_ff = m->layer[il].n_ff;
-    struct tensor *gate = linear(b, il, "ffn_gate", x, m->n_embd, n_ff);
-    struct tensor *up = linear(b, il, "ffn_up", x, m->n_embd, n_ff);
-    return linear(b, il, "ffn_down", gb_glu(b, gate, up, act), n_ff, m->n_embd);
+    static const char both[] = "blk.%d.ffn_up.weight";
+    const int n_ff = m->layer[il].n_ff, all = 2 * n_ff;
+    struct tensor *gate, *up;
+    if (m->fused_ffn) {
+        gate = gb_matmul(b, x, gb_mat_rows(b, m->n_embd, n_ff, 0, all, both, il), NULL);
+        up = gb_matmul(b, x, gb_mat_rows(b, m->n_embd, n_ff, n_ff, all, both, il), NULL);
+    } else {
+        gate = linear(b, il, "ffn_gate", x, m->n_embd, n_ff);
+        up = linear(b, il, "ffn_up", x, m->n_embd, n_ff);
+    }
+    return linear(b, il, "ffn_down", gb_glu(b, gate, up, m->act), n_ff, m->n_embd);
 }
+
+// --- beginning and end
+// ---------------------------------------------------------------------------
 
 struct tensor *blk_outputs(struct gb *b, const struct model *m, int il, struct tensor *x)
 {
     return il == m->n_layers - 1 ? gb_rows(b, x, gb_input(b, IN_OUT_IDS)) : x;
 }
 
-void blk_head(struct gb *b, const struct model *m, struct tensor *x)
+static struct tensor *embed(struct gb *b, const struct model *m)
+{
+    gb_part(b, PART_EMBED, -1);
+    struct tensor *table = gb_mat(b, m->n_embd, m->n_vocab, "token_embd.weight");
+    return gb_embed(b, gb_input(b, IN_TOKENS), table, m->embd_scale);
+}
+
+/// Final norm, output matrix or embedding, scale, softcap: the logits.
+static void head(struct gb *b, const struct model *m, struct tensor *x)
 {
     gb_part(b, PART_HEAD, -1);
-    x = gb_rmsnorm(b, x, gb_vec(b, m->n_embd, "output_norm.weight"), m->norm_eps);
+    x = norm(b, m, x, gb_vec(b, m->n_embd, "output_norm.weight"));
     const char *matrix = m->tied ? "token_embd.weight" : "output.weight";
-    x = gb_matmul_precise(b, x, gb_mat(b, m->n_embd, m->n_vocab, "%s", matrix));
+    struct tensor *bias = gb_has(b, "output.bias") ? gb_vec(b, m->n_vocab, "output.bias") : NULL;
+    x = gb_matmul_precise(b, x, gb_mat(b, m->n_embd, m->n_vocab, "%s", matrix), bias);
+    if (m->logit_scale != 1)
+        x = gb_scale(b, x, m->logit_scale);
     if (m->logit_softcap > 0)
         x = gb_softcap(b, x, m->logit_softcap);
     gb_logits(b, x);
+}
+
+void blk_model(struct gb *b, const struct model *m, blk_fn *block)
+{
+    struct tensor *x = embed(b, m);
+    for (int il = 0; il < m->n_layers; il++) {
+        gb_part(b, PART_BLOCK, il);
+        x = block(b, m, il, x);
+    }
+    head(b, m, x);
 }

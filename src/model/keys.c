@@ -119,13 +119,58 @@ void key_layers_or(struct keys *k, const char *name, int min, int max, int *out,
         key_layers(k, name, min, max, out, n_layers);
 }
 
+/// attention.sliding_window_pattern, or layers whose number + 1 is not a multiple of `period`.
+static void read_flags(struct keys *k, int *flag, int n_layers, int period)
+{
+    static const char pattern[] = "attention.sliding_window_pattern";
+    if (key_is_array(k, pattern)) {
+        key_layers(k, pattern, 0, 1, flag, n_layers);
+        return;
+    }
+    int64_t every = key_int_or(k, pattern, 1, 1 << 20, period);
+    for (int il = 0; il < n_layers; il++)
+        flag[il] = (il + 1) % every != 0;
+}
+
+void key_windows(struct keys *k, struct layer *layer, int n_layers, int window, int period)
+{
+    int flag[MAX_LAYERS] = { 0 };
+    window = (int)key_int_or(k, "attention.sliding_window", 0, 1 << 30, window);
+    read_flags(k, flag, n_layers, period);
+    for (int il = 0; il < n_layers; il++)
+        layer[il].window = flag[il] ? window : 0;
+}
+
+static struct str key_scaling(struct keys *k, const char *otherwise)
+{
+    struct str type = str_of(otherwise);
+    char full[KEY_BYTES];
+    if (key_is(k, "rope.scaling.type") &&
+        !gguf_get_str(k->g, full_name(full, k, "rope.scaling.type"), &type))
+        complain(k, "rope.scaling.type", "text");
+    return type;
+}
+
+static void read_yarn(struct keys *k, struct rope_freq *f, float factor, float attn,
+                      int64_t n_ctx_train)
+{
+    f->mscale = 1;
+    f->yarn_orig_ctx =
+        (int)key_int_or(k, "rope.scaling.original_context_length", 1, 1 << 30, n_ctx_train);
+    f->yarn_factor = factor;
+    f->yarn_ext = key_float_or(k, "rope.scaling.yarn_ext_factor", 0, 1e3f, 1);
+    f->yarn_attn = attn * key_float_or(k, "rope.scaling.yarn_attn_factor", 1e-3f, 1e3f, 1);
+    f->yarn_beta_fast = key_float_or(k, "rope.scaling.yarn_beta_fast", 1e-3f, 1e6f, 32);
+    f->yarn_beta_slow = key_float_or(k, "rope.scaling.yarn_beta_slow", 1e-3f, 1e6f, 1);
+}
+
 /// Names, defaults and meanings as in ggml-org/llama.cpp, src/llama-model.cpp and
 /// src/llama-context.cpp.
-struct rope_freq key_rope(struct keys *k, int rot, float base, int64_t n_ctx_train)
+struct rope_freq key_rope(struct keys *k, int rot, float base, int64_t n_ctx_train,
+                          const char *scaling)
 {
-    struct rope_freq f = { .linear = 1, .mscale = 1 };
+    struct rope_freq f = { .linear = 1 };
     char full[KEY_BYTES];
-    struct str type = str_of("linear");
 
     f.rot = (int)key_int_or(k, "rope.dimension_count", 2, rot, rot);
     if (f.rot % 2 != 0)
@@ -133,31 +178,22 @@ struct rope_freq key_rope(struct keys *k, int rot, float base, int64_t n_ctx_tra
                  f.rot);
     f.base = key_float_or(k, "rope.freq_base", 1.5f, 1e12f, base);
 
-    if (key_is(k, "rope.scaling.type") &&
-        !gguf_get_str(k->g, full_name(full, k, "rope.scaling.type"), &type))
-        complain(k, "rope.scaling.type", "text");
+    struct str type = key_scaling(k, scaling);
     float factor = key_float_or(k, "rope.scale_linear", 0, 1e6f, 0);
     factor = key_float_or(k, "rope.scaling.factor", 0, 1e6f, factor);
-    float attn = key_float_or(k, "rope.scaling.attn_factor", 1e-3f, 1e3f, 1);
+    f.mscale = key_float_or(k, "rope.scaling.attn_factor", 1e-3f, 1e3f, 1);
     if (factor == 0)
         factor = 1;
     if (factor < 1e-3f)
         complain(k, "rope.scaling.factor", "0 or a number from 0.001");
 
-    if (str_is(type, "linear")) {
+    if (str_is(type, "linear") || str_is(type, "longrope")) {
         f.linear = factor;
-        f.mscale = attn;
     } else if (str_is(type, "yarn")) {
-        f.yarn_orig_ctx =
-            (int)key_int_or(k, "rope.scaling.original_context_length", 1, 1 << 30, n_ctx_train);
-        f.yarn_factor = factor;
-        f.yarn_ext = key_float_or(k, "rope.scaling.yarn_ext_factor", 0, 1e3f, 1);
-        f.yarn_attn = attn * key_float_or(k, "rope.scaling.yarn_attn_factor", 1e-3f, 1e3f, 1);
-        f.yarn_beta_fast = key_float_or(k, "rope.scaling.yarn_beta_fast", 1e-3f, 1e6f, 32);
-        f.yarn_beta_slow = key_float_or(k, "rope.scaling.yarn_beta_slow", 1e-3f, 1e6f, 1);
+        read_yarn(k, &f, factor, f.mscale, n_ctx_train);
     } else if (!str_is(type, "none")) {
         char shown[64];
-        key_fail(k, ERR_UNSUPPORTED, "key %s: unknown kind %s (linear, yarn, none)",
+        key_fail(k, ERR_UNSUPPORTED, "key %s: unknown kind %s (linear, yarn, longrope, none)",
                  full_name(full, k, "rope.scaling.type"),
                  err_bytes(shown, sizeof shown, type.p, type.n));
     }

@@ -50,7 +50,8 @@ static void read_layers(struct model *m, struct layer *layer, struct keys *k)
                  m->n_embd, heads[0], k->arch, MAX_HEAD_DIM);
     int head_dim = (int)key_int_or(k, "attention.key_length", 1, MAX_HEAD_DIM, even);
     int head_dim_v = (int)key_int_or(k, "attention.value_length", 1, MAX_HEAD_DIM, even);
-    struct rope_freq rope = key_rope(k, head_dim, 10000, m->n_ctx_train);
+    const char *scaling = m->arch->rope_scaling ? m->arch->rope_scaling : "linear";
+    struct rope_freq rope = key_rope(k, head_dim, 10000, m->n_ctx_train, scaling);
 
     for (int i = 0; i < n; i++) {
         if (heads[i] % kv_heads[i] != 0)
@@ -69,15 +70,18 @@ static void read_layers(struct model *m, struct layer *layer, struct keys *k)
     }
 }
 
-static void refuse_experts(struct keys *k)
+/// How many experts, and how many of them a token uses; the rest is the architecture's.
+static void read_experts(struct model *m, struct keys *k)
 {
-    int64_t n = key_int_or(k, "expert_count", 0, MAX_EXPERTS, 0);
+    int n = (int)key_int_or(k, "expert_count", 0, MAX_EXPERTS, 0);
     if (n == 0)
         return;
-    key_int(k, "expert_used_count", 1, n);
-    key_fail(k, ERR_UNSUPPORTED,
-             "architecture %s with %lld experts (%s.expert_count) is not supported", k->arch,
-             (long long)n, k->arch);
+    m->route = (struct route_args){ .n_experts = n, .norm = true, .scale = 1 };
+    m->route.k = (int)key_int(k, "expert_used_count", 1, n);
+    if (!m->arch->experts)
+        key_fail(k, ERR_UNSUPPORTED,
+                 "architecture %s with %d experts (%s.expert_count) is not supported", k->arch, n,
+                 k->arch);
 }
 
 /// The embedding's rows are the vocabulary; what the keys say must agree with them.
@@ -145,11 +149,13 @@ static bool read_model(struct model *m, const struct gguf *g, struct err *e)
     m->n_layers = (int)key_int(&k, "block_count", 1, MAX_LAYERS);
     m->n_embd = (int)key_int(&k, "embedding_length", 1, MAX_EMBD);
     m->n_ctx_train = key_int(&k, "context_length", 1, MAX_CTX);
-    m->embd_scale = 1;
+    m->n_ctx_orig =
+        key_int_or(&k, "rope.scaling.original_context_length", 1, MAX_CTX, m->n_ctx_train);
+    m->embd_scale = m->logit_scale = 1;
     m->rope_kind = ROPE_NORM;
     struct layer *layer = arena_alloc(&m->mem, (size_t)m->n_layers * sizeof *layer);
     m->layer = layer;
-    refuse_experts(&k);
+    read_experts(m, &k);
     read_layers(m, layer, &k);
     read_vocab(m, &k);
     if (k.ok)

@@ -13,11 +13,27 @@ struct gguf;
 
 struct layer {
     int n_heads, n_kv_heads;
-    int head_dim;   // of q and k
+    int head_dim;   // of q and k, as attention sees them
     int head_dim_v;
-    int n_ff;
+    int n_ff;       // of the dense feed-forward half
+    int n_ff_exp;   // of one expert; 0: this layer is dense
     int window;     // 0: sees everything
-    struct rope_freq rope;
+    struct rope_freq rope; // rot 0: positions are not turned into anything
+};
+
+enum norm_kind { NORM_RMS, NORM_LAYER };
+enum qk_norm {
+    QK_NORM_NONE,
+    QK_NORM_ALIKE, // each head of q and k is normed before its rope, by one weight for all heads
+    QK_NORM_EACH,  // every head has its own
+};
+
+/// Latent attention (arXiv:2405.04434, section 2.1): what the layer's heads are made of.
+struct mla {
+    int rank;   // of the latent, which is what values are in the cache; 0: no latent attention
+    int q_rank; // of the queries' own; 0: they are not compressed
+    int nope;   // of a head's numbers, those without position; rope.rot follow
+    int v;      // numbers of a head's value
 };
 
 struct model {
@@ -26,12 +42,21 @@ struct model {
     const char *name;      // general.name, escaped; "" if none
     int n_embd, n_vocab, n_layers;
     int64_t n_ctx_train;
+    int64_t n_ctx_orig;    // before positions were stretched
     float norm_eps;
     float embd_scale;      // 1: none
     float attn_scale;      // multiplies q.k
     float attn_softcap, logit_softcap; // 0: none
+    float logit_scale;     // 1: none
+    enum norm_kind norm;
+    enum qk_norm qk_norm;
     enum rope_kind rope_kind;
-    bool qk_norm;          // each head of q and k is normed before its rope
+    enum act act;          // of the feed-forward halves
+    struct route_args route; // n_experts 0: there are none
+    int n_ff_shared;       // of the experts that every token uses, as one; 0: none
+    bool fused_ffn;        // ffn_up has the rows of the gate, then its own
+    bool gate_up_pairs;    // where one matrix has both: rows alternate; else all of the gate come first
+    struct mla mla;
     bool tied;             // no output matrix: the embedding is used
     const struct layer *layer; // [n_layers]
     struct arena mem;

@@ -43,8 +43,13 @@ float key_float_or(struct keys *k, const char *name, float min, float max, float
 /// alone.
 void key_layers(struct keys *k, const char *name, int min, int max, int *out, int n_layers);
 void key_layers_or(struct keys *k, const char *name, int min, int max, int *out, int n_layers);
-/// rope.*: dimensions (default `rot`), base, scaling of kind linear and yarn.
-struct rope_freq key_rope(struct keys *k, int rot, float base, int64_t n_ctx_train);
+/// rope.*: dimensions (default `rot`), base, scaling of kind `scaling` unless a key says which.
+struct rope_freq key_rope(struct keys *k, int rot, float base, int64_t n_ctx_train,
+                          const char *scaling);
+/// attention.sliding_window (default `window`) in all layers but each `period`-th, or as
+/// attention.sliding_window_pattern says: a period, or a flag for each layer.
+enum { ALL_LAYERS = 1 << 20 }; // a period that none reaches
+void key_windows(struct keys *k, struct layer *layer, int n_layers, int window, int period);
 void key_fail(struct keys *k, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 // --- arch.c: what there is
@@ -59,28 +64,37 @@ struct arch {
     /// Tensors that its files hold and that are not part of the text model: fnmatch() patterns,
     /// NULL at the end.
     const char *const *unused;
+    bool experts;             // its files may have some
+    const char *rope_scaling; // where factors are given without a kind; NULL: linear
 };
 const struct arch *arch_find(const char *name);
 
-extern const struct arch arch_llama, arch_gemma3;
+extern const struct arch arch_llama, arch_mistral, arch_mistral3, arch_gemma2, arch_gemma3,
+    arch_qwen2, arch_qwen3, arch_phi3, arch_command_r, arch_cohere2;
+
+void llama_read(struct model *m, struct layer *layer, struct keys *k);
+void llama_graph(struct gb *b, const struct model *m);
+void command_r_read(struct model *m, struct layer *layer, struct keys *k);
+void command_r_graph(struct gb *b, const struct model *m);
+extern const char *const no_tensors[]; // for `unused`
 
 // --- blocks.c: maths that architectures share
 // -------------------------------------------------------
 
-/// Ids to rows of the embedding, times embd_scale.
-struct tensor *blk_embed(struct gb *b, const struct model *m);
-/// RMS norm by a weight of n_embd numbers, "blk.IL.NAME.weight".
+/// A block of an architecture: takes and gives [tokens][n_embd].
+typedef struct tensor *blk_fn(struct gb *b, const struct model *m, int il, struct tensor *x);
+/// The whole model: ids to rows of the embedding, all blocks, the head.
+void blk_model(struct gb *b, const struct model *m, blk_fn *block);
+
+/// The model's kind of norm by a weight of n_embd numbers, "blk.IL.NAME.weight".
 struct tensor *blk_norm(struct gb *b, const struct model *m, int il, struct tensor *x,
                         const char *name);
-/// Attention: projections (with biases where the file has some), norms of the heads, rope, cache,
-/// output projection.
-struct tensor *blk_attn(struct gb *b, const struct model *m, int il, struct tensor *x);
-/// down(act(gate(x)) * up(x)), with biases where the file has some.
-struct tensor *blk_ffn_glu(struct gb *b, const struct model *m, int il, struct tensor *x,
-                           enum act act);
+/// Attention: projections (each its own or fused, with biases where the file has some), norms of
+/// the heads, rope, cache, output projection.
+blk_fn blk_attn;
+/// down(act(gate(x)) * up(x)), with biases where the file has some; ffn_up may hold both.
+blk_fn blk_ffn;
 /// In the last block, the rows that get logits: nothing behind its attention needs the others.
-struct tensor *blk_outputs(struct gb *b, const struct model *m, int il, struct tensor *x);
-/// Final norm, output matrix or embedding, softcap: the logits.
-void blk_head(struct gb *b, const struct model *m, struct tensor *x);
+blk_fn blk_outputs;
 
 #endif

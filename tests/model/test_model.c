@@ -408,7 +408,7 @@ static void unknown_architectures_are_named_and_the_known_ones_listed(void **sta
     refused(&(struct small){ .key = "general.architecture", .put_key = t_gpt }, ERR_UNSUPPORTED,
             "gpt\\");
     refused(&(struct small){ .key = "general.architecture", .put_key = text_2 }, ERR_UNSUPPORTED,
-            "known: llama, gemma3");
+            "known: llama, mistral, ");
     refused(&(struct small){ .key = "general.architecture", .put_key = text_nasty },
             ERR_UNSUPPORTED, "not known");
     refused(&(struct small){ .key = "general.architecture", .put_key = two }, ERR_FORMAT,

@@ -125,40 +125,50 @@ static void sum_known(void *ctx, int tensor, bool known)
     bytes[0]++;
 }
 
-/// Each tensor of the file is used, or known as not ours; what the graph's weights take is what the
-/// file holds.
+/// Each tensor of the file is used, or known as not ours; each row of it by one weight of the
+/// graph, or by two where the embedding is the head, too.
 static void check_weights(const struct model *m, const struct graph *g, const struct gguf *f)
 {
     const struct dims v = {
         .n_tokens = 1, .n_outputs = 1, .n_slots = 1, .n_ctx = 64, .max_tokens = 1, .kv = DTYPE_F16
     };
-    uint64_t n_unused = 0;
-    int n_used = 0;
-    bool *used = xcalloc((size_t)gguf_n_tensors(f), sizeof *used);
+    uint64_t n_unused = 0, n_used = 0;
+    uint64_t *bytes = xcalloc((size_t)gguf_n_tensors(f), sizeof *bytes);
     model_unused(m, g, f, sum_known, &n_unused);
     for (int i = 0; i < graph_n_tensors(g); i++) {
         const struct tensor *t = graph_tensor(g, i);
         if (t->role != ROLE_WEIGHT)
             continue;
-        assert_int_equal(tensor_bytes(t, &v), gguf_tensor(f, t->source)->bytes);
-        assert_string_equal(t->name, gguf_tensor(f, t->source)->name);
-        n_used += !used[t->source];
-        used[t->source] = true;
+        const struct gguf_tensor *in = gguf_tensor(f, t->source);
+        uint64_t row = dtype_row_bytes(in->type, (int64_t)in->ne[0]);
+        bool again = m->tied && strcmp(t->name, "token_embd.weight") == 0;
+        assert_string_equal(t->name, in->name);
+        assert_int_equal(bytes[t->source],
+                         again && !t->rows_used ? in->bytes : (uint64_t)t->row0 * row);
+        bytes[t->source] = (uint64_t)t->row0 * row + tensor_bytes(t, &v);
     }
-    assert_int_equal(n_used + (int)n_unused, gguf_n_tensors(f));
-    free(used);
+    for (int i = 0; i < gguf_n_tensors(f); i++) {
+        assert_true(bytes[i] == 0 || bytes[i] == gguf_tensor(f, i)->bytes);
+        n_used += bytes[i] > 0;
+    }
+    assert_int_equal(n_used + n_unused, gguf_n_tensors(f));
+    free(bytes);
 }
 
+/// What one token takes in each layer: keys and values, or the latent that both come from.
 static void check_cache(const struct graph *g, const json_t *kv)
 {
-    int64_t cell = json_integer_value(json_object_get(kv, "cell_bytes_per_layer_f16"));
+    const json_t *latent = json_object_get(kv, "mla_cell_bytes_per_layer_f16");
+    int64_t cell =
+        json_integer_value(latent ? latent : json_object_get(kv, "cell_bytes_per_layer_f16"));
     int64_t layers = 0, windows = 0, window = json_integer_value(json_object_get(kv, "window"));
     for (int i = 0; i < graph_n_nodes(g); i++) {
         const struct node *n = graph_node(g, i);
         if (n->op != OP_ATTN)
             continue;
-        uint64_t page =
-            state_head_bytes(n->src[1], DTYPE_F16) + state_head_bytes(n->src[2], DTYPE_F16);
+        uint64_t page = state_head_bytes(n->src[1], DTYPE_F16);
+        if (!attn_shares_keys(n))
+            page += state_head_bytes(n->src[2], DTYPE_F16);
         assert_int_equal(page * (uint64_t)n->args.attn.n_kv_heads, cell * KV_PAGE_TOKENS);
         layers++;
         windows += n->args.attn.window > 0;

@@ -11,23 +11,6 @@
 /// model/models/gemma3/model_text.go).
 enum { LAYERS_1B = 26, LAYERS_4B = 34, LAYERS_12B = 48, LAYERS_27B = 62 };
 
-/// Which layers have a window: one flag a layer, or every n-th has none.
-static void read_windows(const struct model *m, struct layer *layer, struct keys *k)
-{
-    static const char pattern[] = "attention.sliding_window_pattern";
-    int window = (int)key_int_or(k, "attention.sliding_window", 0, 1 << 30, 0);
-    int flag[MAX_LAYERS] = { 0 };
-    if (key_is_array(k, pattern)) {
-        key_layers(k, pattern, 0, 1, flag, m->n_layers);
-    } else {
-        int64_t period = key_int_or(k, pattern, 1, 1 << 20, 6);
-        for (int il = 0; il < m->n_layers; il++)
-            flag[il] = (il + 1) % period != 0;
-    }
-    for (int il = 0; il < m->n_layers; il++)
-        layer[il].window = flag[il] ? window : 0;
-}
-
 static void read_rope(const struct model *m, struct layer *layer, struct keys *k)
 {
     float all = key_float_or(k, "rope.global.freq_base", 1.5f, 1e12f, 1e6f);
@@ -50,32 +33,29 @@ static void read(struct model *m, struct layer *layer, struct keys *k)
     float scale =
         (float)(m->n_layers == LAYERS_27B ? m->n_embd / layer[0].n_heads : layer[0].head_dim);
     m->rope_kind = ROPE_NEOX;
-    m->qk_norm = true;
+    m->qk_norm = QK_NORM_ALIKE;
+    m->act = ACT_GELU;
     m->embd_scale = sqrtf((float)m->n_embd);
     m->norm_eps = key_float_or(k, "attention.layer_norm_rms_epsilon", 0, 0.1f, 1e-6f);
     m->attn_scale = key_float_or(k, "attention.scale", 1e-6f, 1e3f, 1 / sqrtf(scale));
     if (m->n_layers != LAYERS_1B) // early files of the 1b have a cap that the model does not
         m->logit_softcap = key_float_or(k, "final_logit_softcapping", 0, 1e6f, 0);
-    read_windows(m, layer, k);
+    key_windows(k, layer, m->n_layers, 0, 6);
     read_rope(m, layer, k);
 }
 
 static struct tensor *block(struct gb *b, const struct model *m, int il, struct tensor *x)
 {
-    gb_part(b, PART_BLOCK, il);
     struct tensor *h = blk_attn(b, m, il, blk_norm(b, m, il, x, "attn_norm"));
     x = gb_add(b, x, blk_norm(b, m, il, h, "post_attention_norm"));
     x = blk_outputs(b, m, il, x);
-    h = blk_ffn_glu(b, m, il, blk_norm(b, m, il, x, "ffn_norm"), ACT_GELU);
+    h = blk_ffn(b, m, il, blk_norm(b, m, il, x, "ffn_norm"));
     return gb_add(b, x, blk_norm(b, m, il, h, "post_ffw_norm"));
 }
 
 static void graph(struct gb *b, const struct model *m)
 {
-    struct tensor *x = blk_embed(b, m);
-    for (int il = 0; il < m->n_layers; il++)
-        x = block(b, m, il, x);
-    blk_head(b, m, x);
+    blk_model(b, m, block);
 }
 
 static const char *const unused[] = {
@@ -84,4 +64,6 @@ static const char *const unused[] = {
     NULL,
 };
 
-const struct arch arch_gemma3 = { "gemma3", read, graph, unused };
+const struct arch arch_gemma3 = {
+    .name = "gemma3", .read = read, .graph = graph, .unused = unused
+};

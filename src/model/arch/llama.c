@@ -6,7 +6,7 @@
 
 #include "model/model_int.h"
 
-static void read(struct model *m, struct layer *layer, struct keys *k)
+void llama_read(struct model *m, struct layer *layer, struct keys *k)
 {
     m->norm_eps = key_float(k, "attention.layer_norm_rms_epsilon", 0, 0.1f);
     m->attn_scale = key_float_or(k, "attention.scale", 0, 1e3f, 0);
@@ -16,18 +16,14 @@ static void read(struct model *m, struct layer *layer, struct keys *k)
 
 static struct tensor *block(struct gb *b, const struct model *m, int il, struct tensor *x)
 {
-    gb_part(b, PART_BLOCK, il);
     x = gb_add(b, x, blk_attn(b, m, il, blk_norm(b, m, il, x, "attn_norm")));
     x = blk_outputs(b, m, il, x);
-    return gb_add(b, x, blk_ffn_glu(b, m, il, blk_norm(b, m, il, x, "ffn_norm"), ACT_SILU));
+    return gb_add(b, x, blk_ffn(b, m, il, blk_norm(b, m, il, x, "ffn_norm")));
 }
 
-static void graph(struct gb *b, const struct model *m)
+void llama_graph(struct gb *b, const struct model *m)
 {
-    struct tensor *x = blk_embed(b, m);
-    for (int il = 0; il < m->n_layers; il++)
-        x = block(b, m, il, x);
-    blk_head(b, m, x);
+    blk_model(b, m, block);
 }
 
 static const char *const unused[] = {
@@ -35,4 +31,6 @@ static const char *const unused[] = {
     NULL,
 };
 
-const struct arch arch_llama = { "llama", read, graph, unused };
+const struct arch arch_llama = {
+    .name = "llama", .read = llama_read, .graph = llama_graph, .unused = unused
+};
