@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "tok/tiny.h"
+#include "tok/tokmake.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -113,19 +113,19 @@ static void add(struct plain *p, const char *text, int id, float score)
 /// has them, and its scores are few, so that equal ones and later ones that go first are common.
 static struct tok *random_vocab(struct plain *p, bool spm)
 {
-    struct tiny v = { .model = spm ? "llama" : "gpt2", .pre = spm ? NULL : "gpt-2" };
+    struct tokmake v = { .model = spm ? "llama" : "gpt2", .pre = spm ? NULL : "gpt-2" };
     struct err e = { 0 };
     struct tok *t;
     int n = 5 + (int)any(60);
 
     *p = (struct plain){ .spm = spm };
     if (spm) {
-        tiny_spm_bytes(&v);
-        gm_bool(tiny_keys(&v), "tokenizer.ggml.add_space_prefix", false);
+        tm_spm_bytes(&v);
+        gm_bool(tm_keys(&v), "tokenizer.ggml.add_space_prefix", false);
         for (char c = 'a'; c <= 'd'; c++)
-            add(p, (char[]){ c, 0 }, tiny_token(&v, (char[]){ c, 0 }, TINY_NORMAL, -100), -100);
+            add(p, (char[]){ c, 0 }, tm_token(&v, (char[]){ c, 0 }, TM_NORMAL, -100), -100);
     } else {
-        tiny_bytes(&v);
+        tm_bytes(&v);
         for (char c = 'a'; c <= 'd'; c++)
             add(p, (char[]){ c, 0 }, c, 0);
     }
@@ -142,7 +142,7 @@ static struct tok *random_vocab(struct plain *p, bool spm)
             p->merge[p->n_merges++].right = right;
         }
         if (find(p, text, strlen(text)) < 0)
-            add(p, text, tiny_token(&v, text, TINY_NORMAL, (double)score), score);
+            add(p, text, tm_token(&v, text, TM_NORMAL, (double)score), score);
     }
     // Shuffled: ranks say nothing about what was made of what.
     for (int i = p->n_merges - 1; i > 0; i--) {
@@ -158,11 +158,11 @@ static struct tok *random_vocab(struct plain *p, bool spm)
 
         snprintf(line, sizeof(line), "%s %s", p->text[p->merge[i].left],
                  p->text[p->merge[i].right]);
-        tiny_merge(&v, line);
+        tm_merge(&v, line);
     }
     if (!spm && p->n_merges == 0)
-        tiny_merge(&v, "a a");
-    t = tiny_open(&v, &e);
+        tm_merge(&v, "a a");
+    t = tm_open(&v, &e);
     if (!t)
         fail_msg("%s", e.msg);
     return t;
@@ -242,26 +242,26 @@ static double encode_ms(const struct tok *t, const char *text, size_t n, size_t 
 /// Tokens a, aa, aaaa, ... : every pair merges, again and again.
 static struct tok *doubling_vocab(bool spm)
 {
-    struct tiny v = { .model = spm ? "llama" : "gpt2", .pre = spm ? NULL : "qwen2" };
+    struct tokmake v = { .model = spm ? "llama" : "gpt2", .pre = spm ? NULL : "qwen2" };
     struct err e = { 0 };
     struct tok *t;
     char text[65] = "a";
 
     if (spm) {
-        tiny_spm_bytes(&v);
-        tiny_token(&v, "a", TINY_NORMAL, -1);
+        tm_spm_bytes(&v);
+        tm_token(&v, "a", TM_NORMAL, -1);
     } else {
-        tiny_bytes(&v);
+        tm_bytes(&v);
     }
     for (size_t n = 1; n < 64; n *= 2) {
         if (!spm)
-            tiny_make(&v, text, text);
+            tm_make(&v, text, text);
         memset(text, 'a', 2 * n);
         text[2 * n] = 0;
         if (spm)
-            tiny_token(&v, text, TINY_NORMAL, -2 - (double)n);
+            tm_token(&v, text, TM_NORMAL, -2 - (double)n);
     }
-    t = tiny_open(&v, &e);
+    t = tm_open(&v, &e);
     if (!t)
         fail_msg("%s", e.msg);
     return t;

@@ -6,28 +6,28 @@
 
 #include <cmocka.h>
 
-#include "tok/tiny.h"
+#include "tok/tokmake.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-static struct tok *open_or_fail(struct tiny *v)
+static struct tok *open_or_fail(struct tokmake *v)
 {
     struct err e = { 0 };
-    struct tok *t = tiny_open(v, &e);
+    struct tok *t = tm_open(v, &e);
 
     if (!t)
         fail_msg("%s", e.msg);
     return t;
 }
 
-static void refuse(struct tiny *v, enum err_code code, const char *part)
+static void refuse(struct tokmake *v, enum err_code code, const char *part)
 {
     struct err e = { 0 };
 
-    assert_null(tiny_open(v, &e));
+    assert_null(tm_open(v, &e));
     assert_int_equal(e.code, code);
     if (!strstr(e.msg, part))
         fail_msg("no \"%s\" in: %s", part, e.msg);
@@ -79,31 +79,31 @@ static void round_trip(const struct tok *t, const char *text, size_t n)
 
 static void files_without_a_key_say_which(void **state)
 {
-    struct tiny v = { .model = NULL };
+    struct tokmake v = { .model = NULL };
 
     (void)state;
-    tiny_bytes(&v);
+    tm_bytes(&v);
     refuse(&v, ERR_FORMAT, "tokenizer.ggml.model");
 
-    v = (struct tiny){ .model = "gpt2", .pre = "gpt-2" };
+    v = (struct tokmake){ .model = "gpt2", .pre = "gpt-2" };
     refuse(&v, ERR_FORMAT, "tokenizer.ggml.tokens");
 
-    v = (struct tiny){ .model = "gpt2", .pre = "gpt-2" };
-    tiny_bytes(&v);
+    v = (struct tokmake){ .model = "gpt2", .pre = "gpt-2" };
+    tm_bytes(&v);
     refuse(&v, ERR_FORMAT, "tokenizer.ggml.merges");
 }
 
 static void unknown_kinds_are_named_and_escaped(void **state)
 {
-    struct tiny v = { .model = "bert" };
+    struct tokmake v = { .model = "bert" };
 
     (void)state;
-    tiny_bytes(&v);
+    tm_bytes(&v);
     refuse(&v, ERR_UNSUPPORTED, "\"bert\"");
 
-    v = (struct tiny){ .model = "gpt2", .pre = "new\n\x1b[31m" };
-    tiny_bytes(&v);
-    tiny_merge(&v, "a b");
+    v = (struct tokmake){ .model = "gpt2", .pre = "new\n\x1b[31m" };
+    tm_bytes(&v);
+    tm_merge(&v, "a b");
     refuse(&v, ERR_UNSUPPORTED, "new\\x0a\\x1b[31m");
 }
 
@@ -112,35 +112,35 @@ static void short_arrays_are_refused(void **state)
     static const char *const tokens[] = { "a", "b", "c" };
     static const int32_t types[] = { 1, 1 };
     static const float scores[] = { 0, 0 };
-    struct tiny v = { .model = "llama" };
+    struct tokmake v = { .model = "llama" };
 
     (void)state;
-    gm_strs(tiny_keys(&v), "tokenizer.ggml.tokens", 3, tokens);
-    gm_arr(tiny_keys(&v), "tokenizer.ggml.token_type", GGUF_I32, 2, types, sizeof(types));
+    gm_strs(tm_keys(&v), "tokenizer.ggml.tokens", 3, tokens);
+    gm_arr(tm_keys(&v), "tokenizer.ggml.token_type", GGUF_I32, 2, types, sizeof(types));
     refuse(&v, ERR_FORMAT, "tokenizer.ggml.token_type");
 
-    v = (struct tiny){ .model = "llama" };
-    gm_strs(tiny_keys(&v), "tokenizer.ggml.tokens", 3, tokens);
-    gm_arr(tiny_keys(&v), "tokenizer.ggml.scores", GGUF_F32, 2, scores, sizeof(scores));
+    v = (struct tokmake){ .model = "llama" };
+    gm_strs(tm_keys(&v), "tokenizer.ggml.tokens", 3, tokens);
+    gm_arr(tm_keys(&v), "tokenizer.ggml.scores", GGUF_F32, 2, scores, sizeof(scores));
     refuse(&v, ERR_FORMAT, "tokenizer.ggml.scores");
 
-    v = (struct tiny){ .model = "llama" };
-    gm_strs(tiny_keys(&v), "tokenizer.ggml.tokens", 3, tokens);
-    gm_str(tiny_keys(&v), "tokenizer.ggml.scores", "high");
+    v = (struct tokmake){ .model = "llama" };
+    gm_strs(tm_keys(&v), "tokenizer.ggml.tokens", 3, tokens);
+    gm_str(tm_keys(&v), "tokenizer.ggml.scores", "high");
     refuse(&v, ERR_FORMAT, "tokenizer.ggml.scores");
 }
 
 static void ids_out_of_range_count_as_not_there(void **state)
 {
-    struct tiny v = { .model = "gpt2", .pre = "llama-bpe" };
+    struct tokmake v = { .model = "gpt2", .pre = "llama-bpe" };
     struct tok *t;
 
     (void)state;
-    tiny_bytes(&v);
-    tiny_make(&v, "a", "b");
-    gm_u32(tiny_keys(&v), "tokenizer.ggml.bos_token_id", 257);
-    gm_u32(tiny_keys(&v), "tokenizer.ggml.eos_token_id", UINT32_MAX);
-    gm_u32(tiny_keys(&v), "tokenizer.ggml.eot_token_id", 1000);
+    tm_bytes(&v);
+    tm_make(&v, "a", "b");
+    gm_u32(tm_keys(&v), "tokenizer.ggml.bos_token_id", 257);
+    gm_u32(tm_keys(&v), "tokenizer.ggml.eos_token_id", UINT32_MAX);
+    gm_u32(tm_keys(&v), "tokenizer.ggml.eot_token_id", 1000);
     t = open_or_fail(&v);
     assert_int_equal(tok_bos(t), -1);
     assert_int_equal(tok_eos(t), -1);
@@ -163,13 +163,13 @@ static void t03_text_above_a_gib_is_refused(void **state)
 {
     const size_t sizes[] = { ((size_t)1 << 30) + 1, (size_t)1 << 31, ((size_t)1 << 32) + 1,
                              SIZE_MAX };
-    struct tiny v = { .model = "gpt2", .pre = "gpt-2" };
+    struct tokmake v = { .model = "gpt2", .pre = "gpt-2" };
     struct tok_ids ids = { 0 };
     struct tok *t;
 
     (void)state;
-    tiny_bytes(&v);
-    tiny_make(&v, "a", "b");
+    tm_bytes(&v);
+    tm_make(&v, "a", "b");
     t = open_or_fail(&v);
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
         struct err e = { 0 };
@@ -187,20 +187,20 @@ static void t06_byte_tokens_are_two_hex_digits(void **state)
 {
     static const char *const odd[] = { "<0x-1>",  "<0x100>", "<0x>",  "<0xG0>",
                                        "<0x0x1>", "<0x 5>",  "<0x5>", "<0x+5>" };
-    struct tiny v = { .model = "llama" };
+    struct tokmake v = { .model = "llama" };
     struct tok *t;
     int first;
 
     (void)state;
-    tiny_token(&v, "<unk>", TINY_UNKNOWN, 0);
-    tiny_token(&v, "<s>", TINY_CONTROL, 0);
-    tiny_token(&v, "</s>", TINY_CONTROL, 0);
-    tiny_token(&v, "<0x41>", TINY_BYTE, 0);
-    tiny_token(&v, "<0x4a>", TINY_BYTE, 0);
+    tm_token(&v, "<unk>", TM_UNKNOWN, 0);
+    tm_token(&v, "<s>", TM_CONTROL, 0);
+    tm_token(&v, "</s>", TM_CONTROL, 0);
+    tm_token(&v, "<0x41>", TM_BYTE, 0);
+    tm_token(&v, "<0x4a>", TM_BYTE, 0);
     first = v.n;
     for (size_t i = 0; i < ARRAY_LEN(odd); i++)
-        tiny_token(&v, odd[i], TINY_BYTE, 0);
-    gm_bool(tiny_keys(&v), "tokenizer.ggml.add_space_prefix", false);
+        tm_token(&v, odd[i], TM_BYTE, 0);
+    gm_bool(tm_keys(&v), "tokenizer.ggml.add_space_prefix", false);
     t = open_or_fail(&v);
     EXPECT(t, "A", 0, 3);
     EXPECT(t, "J", 0, 4);
@@ -224,8 +224,8 @@ static void t07_odd_vocabularies_load(void **state)
         static const int32_t types[] = { 1, 1, 1, 1, 1, 1, 1, 3, 4, 3 };
         static const float scores[] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
         static const char *const merges[] = { "a b" };
-        struct tiny v = { .model = spm ? "llama" : "gpt2", .pre = "gpt-2" };
-        struct gguf_make *m = tiny_keys(&v);
+        struct tokmake v = { .model = spm ? "llama" : "gpt2", .pre = "gpt-2" };
+        struct gguf_make *m = tm_keys(&v);
         struct tok *t;
 
         gm_strs(m, "tokenizer.ggml.tokens", ARRAY_LEN(tokens), tokens);
@@ -248,13 +248,13 @@ static void t07_odd_vocabularies_load(void **state)
 /// A token that is one NUL, and texts with zeros in them.
 static void t07_zeros_are_bytes_as_others(void **state)
 {
-    struct tiny v = { .model = "gpt2", .pre = "llama-bpe" };
+    struct tokmake v = { .model = "gpt2", .pre = "llama-bpe" };
     struct tok *t;
     int32_t two;
 
     (void)state;
-    tiny_bytes(&v);
-    two = tiny_make(&v, "\u0100", "\u0100"); // 0 in GPT-2's alphabet
+    tm_bytes(&v);
+    two = tm_make(&v, "\u0100", "\u0100"); // 0 in GPT-2's alphabet
     t = open_or_fail(&v);
     expect(t, "\0\0a", 3, 0, (const int32_t[]){ two, 'a', -1 });
     assert_int_equal(tok_piece(t, 0, true).n, 1);
@@ -267,28 +267,28 @@ static void t07_zeros_are_bytes_as_others(void **state)
 /// Catalogue T-08: merges without a space, with two, of unknown tokens, twice, in a circle.
 static void t08_malformed_merges_are_passed_over(void **state)
 {
-    struct tiny v = { .model = "gpt2", .pre = "gpt-2" };
+    struct tokmake v = { .model = "gpt2", .pre = "gpt-2" };
     struct tok *t;
     int32_t ab, abc;
 
     (void)state;
-    tiny_bytes(&v);
-    tiny_merge(&v, "");
-    tiny_merge(&v, " ");
-    tiny_merge(&v, "  ");
-    tiny_merge(&v, "ab");
-    tiny_merge(&v, "a  b");
-    tiny_merge(&v, "a ");
-    tiny_merge(&v, " a");
-    tiny_merge(&v, "zz a");
-    tiny_merge(&v, "a zz");
-    tiny_merge(&v, "x y"); // makes what is no token
-    tiny_merge(&v, "\u4e2d a");
-    tiny_merge(&v, "\xff\xfe a");
-    ab = tiny_make(&v, "a", "b");
-    tiny_merge(&v, "a b");
-    abc = tiny_make(&v, "ab", "c");
-    tiny_merge(&v, "ab c");
+    tm_bytes(&v);
+    tm_merge(&v, "");
+    tm_merge(&v, " ");
+    tm_merge(&v, "  ");
+    tm_merge(&v, "ab");
+    tm_merge(&v, "a  b");
+    tm_merge(&v, "a ");
+    tm_merge(&v, " a");
+    tm_merge(&v, "zz a");
+    tm_merge(&v, "a zz");
+    tm_merge(&v, "x y"); // makes what is no token
+    tm_merge(&v, "\u4e2d a");
+    tm_merge(&v, "\xff\xfe a");
+    ab = tm_make(&v, "a", "b");
+    tm_merge(&v, "a b");
+    abc = tm_make(&v, "ab", "c");
+    tm_merge(&v, "ab c");
     t = open_or_fail(&v);
     EXPECT(t, "ab", 0, ab);
     EXPECT(t, "abc", 0, abc);
@@ -299,15 +299,15 @@ static void t08_malformed_merges_are_passed_over(void **state)
 /// T-08 as well: very many merges, most of them useless.
 static void t08_many_merges_load(void **state)
 {
-    struct tiny v = { .model = "gpt2", .pre = "gpt-2" };
+    struct tokmake v = { .model = "gpt2", .pre = "gpt-2" };
     struct tok *t;
     int32_t ab;
 
     (void)state;
-    tiny_bytes(&v);
+    tm_bytes(&v);
     for (int i = 0; i < 300000; i++)
-        tiny_merge(&v, i % 3 ? "q w" : "e r t y");
-    ab = tiny_make(&v, "a", "b");
+        tm_merge(&v, i % 3 ? "q w" : "e r t y");
+    ab = tm_make(&v, "a", "b");
     t = open_or_fail(&v);
     EXPECT(t, "ab", 0, ab);
     tok_free(t);
@@ -317,15 +317,15 @@ static void t08_many_merges_load(void **state)
 
 static void control_tokens_in_a_text_are_text_unless_asked_for(void **state)
 {
-    struct tiny v = { .model = "gpt2", .pre = "gpt-2" };
+    struct tokmake v = { .model = "gpt2", .pre = "gpt-2" };
     struct tok *t;
     int32_t end, user;
 
     (void)state;
-    tiny_bytes(&v);
-    tiny_merge(&v, "a b");
-    end = tiny_token(&v, "<|im_end|>", TINY_CONTROL, 0);
-    user = tiny_token(&v, "[user]", TINY_USER, 0);
+    tm_bytes(&v);
+    tm_merge(&v, "a b");
+    end = tm_token(&v, "<|im_end|>", TM_CONTROL, 0);
+    user = tm_token(&v, "[user]", TM_USER, 0);
     t = open_or_fail(&v);
     EXPECT(t, "a<|im_end|>[user]b", TOK_PARSE_SPECIAL, 'a', end, user, 'b');
     EXPECT(t, "<|im_end|>[user]", 0, '<', '|', 'i', 'm', '_', 'e', 'n', 'd', '|', '>', user);
@@ -376,15 +376,15 @@ static void overlapping_special_tokens_go_longest_first(void **state)
     static const char *const token[] = {
         "aa", "aab", "ba", "abab", "bbbb", "b", "abcab", "cccccc"
     };
-    struct tiny v = { .model = "gpt2", .pre = "gpt-2" };
+    struct tokmake v = { .model = "gpt2", .pre = "gpt-2" };
     struct tok *t;
     uint64_t r = 1;
 
     (void)state;
-    tiny_bytes(&v);
-    tiny_merge(&v, "x y");
+    tm_bytes(&v);
+    tm_merge(&v, "x y");
     for (size_t i = 0; i < ARRAY_LEN(token); i++)
-        tiny_token(&v, token[i], TINY_USER, 0);
+        tm_token(&v, token[i], TM_USER, 0);
     t = open_or_fail(&v);
     for (int round = 0; round < 3000; round++) {
         char text[64];
@@ -405,15 +405,15 @@ static void overlapping_special_tokens_go_longest_first(void **state)
 static void phi3_s_marks_swallow_the_white_space_after_them(void **state)
 {
     for (int phi = 0; phi < 2; phi++) {
-        struct tiny v = { .model = "llama", .name = phi ? "My PHI-3 mini" : "Other" };
+        struct tokmake v = { .model = "llama", .name = phi ? "My PHI-3 mini" : "Other" };
         struct tok *t;
         int32_t user, end, x;
 
-        tiny_spm_bytes(&v);
-        user = tiny_token(&v, "<|user|>", TINY_CONTROL, 0);
-        end = tiny_token(&v, "<|endoftext|>", TINY_CONTROL, 0);
-        x = tiny_token(&v, "x", TINY_NORMAL, 0);
-        gm_bool(tiny_keys(&v), "tokenizer.ggml.add_space_prefix", false);
+        tm_spm_bytes(&v);
+        user = tm_token(&v, "<|user|>", TM_CONTROL, 0);
+        end = tm_token(&v, "<|endoftext|>", TM_CONTROL, 0);
+        x = tm_token(&v, "x", TM_NORMAL, 0);
+        gm_bool(tm_keys(&v), "tokenizer.ggml.add_space_prefix", false);
         t = open_or_fail(&v);
         if (phi)
             EXPECT(t, "<|user|> \n\tx", TOK_PARSE_SPECIAL, user, x);
@@ -429,21 +429,21 @@ static void phi3_s_marks_swallow_the_white_space_after_them(void **state)
 static void bos_and_eos_are_added_as_the_file_asks(void **state)
 {
     for (int i = 0; i < 8; i++) {
-        struct tiny v = { .model = i & 4 ? "llama" : "gpt2", .pre = "gpt-2" };
+        struct tokmake v = { .model = i & 4 ? "llama" : "gpt2", .pre = "gpt-2" };
         struct tok_ids ids = { 0 };
         struct tok *t;
         bool bos = i & 1, eos = i & 2;
 
         if (i & 4) {
-            tiny_spm_bytes(&v);
+            tm_spm_bytes(&v);
         } else {
-            tiny_bytes(&v);
-            tiny_merge(&v, "a b");
-            gm_u32(tiny_keys(&v), "tokenizer.ggml.bos_token_id", 1);
-            gm_u32(tiny_keys(&v), "tokenizer.ggml.eos_token_id", 2);
+            tm_bytes(&v);
+            tm_merge(&v, "a b");
+            gm_u32(tm_keys(&v), "tokenizer.ggml.bos_token_id", 1);
+            gm_u32(tm_keys(&v), "tokenizer.ggml.eos_token_id", 2);
         }
-        gm_bool(tiny_keys(&v), "tokenizer.ggml.add_bos_token", bos);
-        gm_bool(tiny_keys(&v), "tokenizer.ggml.add_eos_token", eos);
+        gm_bool(tm_keys(&v), "tokenizer.ggml.add_bos_token", bos);
+        gm_bool(tm_keys(&v), "tokenizer.ggml.add_eos_token", eos);
         t = open_or_fail(&v);
         assert_int_equal(tok_adds_bos(t), bos);
         assert_true(tok_is_eog(t, 2));
@@ -465,17 +465,17 @@ static void bos_and_eos_are_added_as_the_file_asks(void **state)
 /// gpt-oss ends a message with <|end|> and goes on; it ends with <|return|> or <|call|>.
 static void an_end_that_is_none_is_known(void **state)
 {
-    struct tiny v = { .model = "gpt2", .pre = "gpt-4o" };
+    struct tokmake v = { .model = "gpt2", .pre = "gpt-4o" };
     struct tok *t;
     int32_t end, ret, call, channel;
 
     (void)state;
-    tiny_bytes(&v);
-    tiny_merge(&v, "a b");
-    end = tiny_token(&v, "<|end|>", TINY_CONTROL, 0);
-    ret = tiny_token(&v, "<|return|>", TINY_CONTROL, 0);
-    call = tiny_token(&v, "<|call|>", TINY_CONTROL, 0);
-    channel = tiny_token(&v, "<|channel|>", TINY_CONTROL, 0);
+    tm_bytes(&v);
+    tm_merge(&v, "a b");
+    end = tm_token(&v, "<|end|>", TM_CONTROL, 0);
+    ret = tm_token(&v, "<|return|>", TM_CONTROL, 0);
+    call = tm_token(&v, "<|call|>", TM_CONTROL, 0);
+    channel = tm_token(&v, "<|channel|>", TM_CONTROL, 0);
     t = open_or_fail(&v);
     assert_false(tok_is_eog(t, end));
     assert_true(tok_is_eog(t, ret));
@@ -488,15 +488,15 @@ static void an_end_that_is_none_is_known(void **state)
 
 static struct tok *spm_words(bool prefix)
 {
-    struct tiny v = { .model = "llama" };
+    struct tokmake v = { .model = "llama" };
 
-    tiny_spm_bytes(&v);
-    tiny_token(&v, "\u2581", TINY_NORMAL, -5);       // 259
-    tiny_token(&v, "a", TINY_NORMAL, -6);            // 260
-    tiny_token(&v, "\u2581a", TINY_NORMAL, -1);      // 261
-    tiny_token(&v, "\u2581\u2581", TINY_NORMAL, -2); // 262
-    tiny_token(&v, "<t>", TINY_USER, 0);             // 263
-    gm_bool(tiny_keys(&v), "tokenizer.ggml.add_space_prefix", prefix);
+    tm_spm_bytes(&v);
+    tm_token(&v, "\u2581", TM_NORMAL, -5);       // 259
+    tm_token(&v, "a", TM_NORMAL, -6);            // 260
+    tm_token(&v, "\u2581a", TM_NORMAL, -1);      // 261
+    tm_token(&v, "\u2581\u2581", TM_NORMAL, -2); // 262
+    tm_token(&v, "<t>", TM_USER, 0);             // 263
+    gm_bool(tm_keys(&v), "tokenizer.ggml.add_space_prefix", prefix);
     return open_or_fail(&v);
 }
 
@@ -569,13 +569,13 @@ static void a_stream_holds_back_what_is_not_whole(void **state)
         { "\xf4\x90", { "", "\ufffd\ufffd" } },
         { "\xe4\xbd", { "", "", "\ufffd" } }, // the end comes after
     };
-    struct tiny v = { .model = "gpt2", .pre = "gpt-2" };
+    struct tokmake v = { .model = "gpt2", .pre = "gpt-2" };
     struct tok *t;
     struct buf b;
 
     (void)state;
-    tiny_bytes(&v);
-    tiny_merge(&v, "a b");
+    tm_bytes(&v);
+    tm_merge(&v, "a b");
     t = open_or_fail(&v);
     buf_init(&b, 100);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -614,15 +614,15 @@ static struct tok *english_vocab(const char *pre)
                                          "\u0120\u0120 \u0120\u0120",
                                          "e r",
                                          "o n" };
-    struct tiny v = { .model = "gpt2", .pre = pre };
+    struct tokmake v = { .model = "gpt2", .pre = pre };
 
-    tiny_bytes(&v);
+    tm_bytes(&v);
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         const char *space = strchr(words[i], ' ');
         char left[32];
 
         snprintf(left, sizeof(left), "%.*s", (int)(space - words[i]), words[i]);
-        tiny_make(&v, left, space + 1);
+        tm_make(&v, left, space + 1);
     }
     return open_or_fail(&v);
 }
@@ -716,27 +716,27 @@ static void t01_time_is_linear_in_runs(void **state)
 
     (void)state;
     for (int spm = 0; spm < 2; spm++) {
-        struct tiny v = { .model = spm ? "llama" : "gpt2", .pre = "qwen2" };
+        struct tokmake v = { .model = spm ? "llama" : "gpt2", .pre = "qwen2" };
         struct tok *t;
         char run[64] = "";
 
         if (spm) {
-            tiny_spm_bytes(&v);
-            tiny_token(&v, "\u2581", TINY_NORMAL, -3);
-            tiny_token(&v, "\u2581a", TINY_NORMAL, -1);
-            tiny_token(&v, "us", TINY_NORMAL, -2);
+            tm_spm_bytes(&v);
+            tm_token(&v, "\u2581", TM_NORMAL, -3);
+            tm_token(&v, "\u2581a", TM_NORMAL, -1);
+            tm_token(&v, "us", TM_NORMAL, -2);
         } else {
-            tiny_bytes(&v);
-            tiny_make(&v, "u", "s");
-            tiny_make(&v, "us", "us");
+            tm_bytes(&v);
+            tm_make(&v, "u", "s");
+            tm_make(&v, "us", "us");
         }
-        tiny_token(&v, "<|im_end|>", TINY_CONTROL, 0);
+        tm_token(&v, "<|im_end|>", TM_CONTROL, 0);
         for (int i = 0; i < 24; i++) { // as Gemma has for newlines
             strcat(run, "\n");
-            tiny_token(&v, run, TINY_USER, 0);
+            tm_token(&v, run, TM_USER, 0);
         }
         strcat(run, "but not alone"); // so that the longest of the run is not the longest of all
-        tiny_token(&v, run, TINY_USER, 0);
+        tm_token(&v, run, TM_USER, 0);
         t = open_or_fail(&v);
         for (size_t u = 0; u < ARRAY_LEN(unit); u++) {
             size_t len = strlen(unit[u]), fit = n / len * len;

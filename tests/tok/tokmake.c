@@ -1,11 +1,11 @@
-// tiny.c - see tiny.h.
+// tokmake.c - see tokmake.h.
 
-#include "tok/tiny.h"
+#include "tok/tokmake.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-int tiny_token(struct tiny *v, const char *text, int type, double score)
+int tm_token(struct tokmake *v, const char *text, int type, double score)
 {
     if (v->n == v->cap) {
         v->cap = v->cap ? v->cap * 2 : 512;
@@ -19,7 +19,7 @@ int tiny_token(struct tiny *v, const char *text, int type, double score)
     return v->n++;
 }
 
-void tiny_merge(struct tiny *v, const char *line)
+void tm_merge(struct tokmake *v, const char *line)
 {
     if (v->n_merges == v->merges_cap) {
         v->merges_cap = v->merges_cap ? v->merges_cap * 2 : 512;
@@ -28,13 +28,13 @@ void tiny_merge(struct tiny *v, const char *line)
     v->merge[v->n_merges++] = arena_strdup(&v->a, line);
 }
 
-int tiny_make(struct tiny *v, const char *left, const char *right)
+int tm_make(struct tokmake *v, const char *left, const char *right)
 {
-    tiny_merge(v, arena_printf(&v->a, "%s %s", left, right));
-    return tiny_token(v, arena_printf(&v->a, "%s%s", left, right), TINY_NORMAL, 0);
+    tm_merge(v, arena_printf(&v->a, "%s %s", left, right));
+    return tm_token(v, arena_printf(&v->a, "%s%s", left, right), TM_NORMAL, 0);
 }
 
-void tiny_map(char out[4], unsigned byte)
+void tm_map(char out[4], unsigned byte)
 {
     bool itself = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xff && byte != 0xad);
     unsigned c = byte;
@@ -53,30 +53,30 @@ void tiny_map(char out[4], unsigned byte)
     }
 }
 
-void tiny_bytes(struct tiny *v)
+void tm_bytes(struct tokmake *v)
 {
     char text[4];
 
     for (unsigned b = 0; b < 256; b++) {
-        tiny_map(text, b);
-        tiny_token(v, text, TINY_NORMAL, 0);
+        tm_map(text, b);
+        tm_token(v, text, TM_NORMAL, 0);
     }
 }
 
-void tiny_spm_bytes(struct tiny *v)
+void tm_spm_bytes(struct tokmake *v)
 {
     char text[8];
 
-    tiny_token(v, "<unk>", TINY_UNKNOWN, 0);
-    tiny_token(v, "<s>", TINY_CONTROL, 0);
-    tiny_token(v, "</s>", TINY_CONTROL, 0);
+    tm_token(v, "<unk>", TM_UNKNOWN, 0);
+    tm_token(v, "<s>", TM_CONTROL, 0);
+    tm_token(v, "</s>", TM_CONTROL, 0);
     for (unsigned b = 0; b < 256; b++) {
         snprintf(text, sizeof(text), "<0x%02X>", b);
-        tiny_token(v, text, TINY_BYTE, 0);
+        tm_token(v, text, TM_BYTE, 0);
     }
 }
 
-struct gguf_make *tiny_keys(struct tiny *v)
+struct gguf_make *tm_keys(struct tokmake *v)
 {
     if (!v->has_more)
         gm_init(&v->more);
@@ -84,9 +84,9 @@ struct gguf_make *tiny_keys(struct tiny *v)
     return &v->more;
 }
 
-struct tok *tiny_open(struct tiny *v, struct err *e)
+struct tok *tm_open(struct tokmake *v, struct err *e)
 {
-    struct gguf_make *m = tiny_keys(v);
+    struct gguf_make *m = tm_keys(v);
     struct gguf *g = NULL;
     struct tok *t = NULL;
 
@@ -115,6 +115,6 @@ struct tok *tiny_open(struct tiny *v, struct err *e)
     free(v->type);
     free(v->score);
     free(v->merge);
-    *v = (struct tiny){ 0 };
+    *v = (struct tokmake){ 0 };
     return t;
 }
