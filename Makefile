@@ -41,7 +41,7 @@ WARN := -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototype
 LIBS      := libpcre2-8 libutf8proc jansson libedit
 LIB_FLAGS := $(shell pkg-config --cflags $(LIBS))
 LDLIBS    := $(shell pkg-config --libs $(LIBS)) -pthread -lm
-TEST_LIBS := $(shell pkg-config --libs cmocka)
+TEST_LIBS  = $(shell pkg-config --libs cmocka)
 
 # Products and sums are contracted only where a kernel says so: the order of sums is a definition.
 CFLAGS += -std=c11 -D_GNU_SOURCE -Isrc -g -ffp-contract=off -fno-common -fvisibility=hidden -pthread \
