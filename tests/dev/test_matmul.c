@@ -277,7 +277,7 @@ static void precise_products_equal_plain_c(void **state)
     for (size_t f = 0; f < ARRAY_LEN(quantized); f++) {
         for (size_t t = 0; t < ARRAY_LEN(tokens); t++) {
             struct product p;
-            precise_new(&p, quantized[f], 33, 512, tokens[t]);
+            precise_new(&p, quantized[f], 133, 512, tokens[t]);
             float *expected = run(&p, find(&p, 0, false), 0, false);
             for (size_t l = 0; l < ARRAY_LEN(levels); l++) {
                 if (levels[l].features & ~cpu_features(NULL))

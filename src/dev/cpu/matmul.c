@@ -47,6 +47,16 @@ static struct mm_out out_at(const struct run_args *a, const struct mm_shape *s, 
     };
 }
 
+static struct mm_out out_moved(const struct mm_out *o, int64_t rows)
+{
+    return (struct mm_out){
+        .y = o->y + rows,
+        .stride = o->stride,
+        .bias = o->bias != NULL ? o->bias + rows : NULL,
+        .res = o->res != NULL ? o->res + rows : NULL,
+    };
+}
+
 /// Where the second plane of a precise product is added to what the first gave.
 static struct mm_out onto(struct mm_out out)
 {
@@ -92,6 +102,46 @@ static uint64_t gemv_bytes(int64_t cols, int64_t tokens)
     return (uint64_t)(tokens * gemv_blocks(cols)) * sizeof(struct gemv_x);
 }
 
+/// Rows of a precise product: each token's second row lies gemv_blocks * n_tokens behind the first.
+/// As many rows at a time as a cache holds; both planes at once where a gemv takes so many tokens.
+static void gemv_precise(const struct gemv *gemv, struct gemv_args g)
+{
+    enum { ROWS = 64 };
+    const struct gemv_args all = g;
+    const int tokens = g.n_tokens;
+    float sums[MM_GEMV_TOKENS][ROWS];
+
+    for (int64_t from = 0; from < all.n_rows; from += ROWS) {
+        const int64_t n = min_i64(ROWS, all.n_rows - from);
+        const struct mm_out out = out_moved(&all.out, from);
+
+        g.w = all.w + from * all.w_bytes;
+        g.n_rows = n;
+        if (2 * tokens > MM_GEMV_TOKENS) {
+            g.x = all.x;
+            g.out = out;
+            gemv->run(&g);
+            g.x = all.x + tokens * gemv_blocks(all.cols);
+            g.out = onto(out);
+            gemv->run(&g);
+            continue;
+        }
+        g.n_tokens = 2 * tokens;
+        g.out = (struct mm_out){ .y = sums[0], .stride = ROWS };
+        gemv->run(&g);
+        for (int t = 0; t < tokens; t++) {
+            for (int64_t r = 0; r < n; r++) {
+                float y = sums[t][r];
+                if (out.bias != NULL)
+                    y = y + out.bias[r];
+                if (out.res != NULL)
+                    y = y + out.res[t * out.stride + r];
+                out.y[t * out.stride + r] = y + sums[tokens + t][r];
+            }
+        }
+    }
+}
+
 /// `planes`: 2 for a precise product, whose src[0] holds the tokens' second rows behind the first.
 static void run_gemv(const struct run_args *a, struct team *team, const struct mm_shape *s,
                      int planes)
@@ -127,12 +177,10 @@ static void run_gemv(const struct run_args *a, struct team *team, const struct m
             .n_tokens = (int)s->tokens,
             .out = out_at(a, s, 0, from),
         };
-        gemv->run(&g);
-        if (planes == 2) { // the rows are still in the cache
-            g.x = x + s->tokens * gemv_blocks(s->cols);
-            g.out = onto(g.out);
+        if (planes == 1)
             gemv->run(&g);
-        }
+        else
+            gemv_precise(gemv, g);
     }
 }
 
