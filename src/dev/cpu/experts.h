@@ -43,6 +43,8 @@ struct a8_row hd_part(const struct hd_shape *s, const void *row, int h);
 extern const struct kernel cpu_ref_route;
 extern const struct kernel cpu_ref_experts_a8, cpu_ref_experts_f32, cpu_ref_expert_sum;
 extern const struct kernel cpu_ref_heads_a8, cpu_ref_heads_f32, cpu_ref_heads_transposed;
-extern const struct kernel cpu_slice, cpu_concat; // copies: one for all
+extern const struct kernel cpu_experts_a8, cpu_experts_f32, cpu_expert_sum;   // need AVX2
+extern const struct kernel cpu_heads_a8, cpu_heads_f32, cpu_heads_transposed; // heads.c; need AVX2
+extern const struct kernel cpu_slice, cpu_concat;                             // copies: one for all
 
 #endif
