@@ -26,7 +26,7 @@ enum {
     SLOTS = 16, // counters: entries and phases between two barriers
 
     // A thread that waits spins first, because waking a sleeper costs tens of microseconds. Where
-    // spinning is in vain the core is wanted by others: then it spins less, down to the minimum.
+    // that was in vain, because others want the core or there is nothing to do, it spins less.
     SPIN_MIN_NS = 2000,
     SPIN_BARRIER_NS = 40 * 1000,
     SPIN_IDLE_NS = 200 * 1000,
@@ -40,6 +40,7 @@ struct counter {
 struct gate {
     _Alignas(LINE) _Atomic uint32_t count;
     _Atomic int sleepers;
+    _Atomic int64_t opened_ns; // when it was last opened for sleepers
 };
 
 struct team {
@@ -93,41 +94,47 @@ static void futex(_Atomic uint32_t *word, int what, uint32_t val)
 /// the other.
 static void gate_open(struct gate *g)
 {
+    if (atomic_load_explicit(&g->sleepers, memory_order_relaxed) != 0)
+        atomic_store_explicit(&g->opened_ns, clock_ns(), memory_order_relaxed);
     atomic_fetch_add(&g->count, 1);
     if (atomic_load(&g->sleepers) != 0)
         futex(&g->count, FUTEX_WAKE, INT32_MAX);
 }
 
-static bool gate_spin(struct gate *g, uint32_t seen, int64_t ns)
+/// Until the count has changed or, `ns` after *start, in vain.
+static bool gate_spin(struct gate *g, uint32_t seen, int64_t ns, int64_t *start)
 {
-    int64_t end = 0;
-
-    for (;;) {
+    for (*start = 0;;) {
         for (int k = 0; k < 32; k++) {
             if (atomic_load_explicit(&g->count, memory_order_acquire) != seen)
                 return true;
             cpu_relax();
         }
-        int64_t now = clock_ns();
-        if (end == 0)
-            end = now + ns;
-        else if (now >= end)
+        const int64_t now = clock_ns();
+        if (*start == 0)
+            *start = now;
+        else if (now - *start >= ns)
             return false;
     }
 }
 
-/// Waits until the count is no longer `seen`. *spin_ns adapts, up to `most`.
+/// Waits until the count is no longer `seen`. *spin_ns adapts, up to `most`: after a sleep to what
+/// would have been enough, without the time that waking took.
 static void gate_wait(struct gate *g, uint32_t seen, int64_t *spin_ns, int64_t most)
 {
-    if (gate_spin(g, seen, *spin_ns)) {
-        *spin_ns = *spin_ns * 2 < most ? *spin_ns * 2 : most;
+    int64_t ns = *spin_ns, start;
+
+    if (gate_spin(g, seen, ns, &start)) {
+        *spin_ns = ns * 2 < most ? ns * 2 : most;
         return;
     }
-    *spin_ns = *spin_ns / 2 > SPIN_MIN_NS ? *spin_ns / 2 : SPIN_MIN_NS;
     atomic_fetch_add(&g->sleepers, 1);
     while (atomic_load(&g->count) == seen)
         futex(&g->count, FUTEX_WAIT, seen);
     atomic_fetch_sub(&g->sleepers, 1);
+    const int64_t enough = atomic_load_explicit(&g->opened_ns, memory_order_relaxed) - start;
+    ns = enough < most ? enough * 2 : ns / 2;
+    *spin_ns = ns < SPIN_MIN_NS ? SPIN_MIN_NS : ns < most ? ns : most;
 }
 
 /// The last one to arrive opens the gate; with `stay` the others wait for that.
