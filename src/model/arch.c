@@ -6,10 +6,24 @@
 
 const char *const no_tensors[] = { NULL };
 
+// clang-format off
 static const struct arch *const archs[] = {
-    &arch_llama, &arch_mistral, &arch_mistral3, &arch_gemma2,    &arch_gemma3,
-    &arch_qwen2, &arch_qwen3,   &arch_phi3,     &arch_command_r, &arch_cohere2,
+    &arch_llama,
+    &arch_mistral,
+    &arch_mistral3,
+    &arch_gemma2,
+    &arch_gemma3,
+    &arch_qwen2,
+    &arch_qwen3,
+    &arch_qwen3moe,
+    &arch_phi3,
+    &arch_command_r,
+    &arch_cohere2,
+    &arch_gpt_oss,
+    &arch_gptoss,
+    &arch_deepseek2,
 };
+// clang-format on
 
 const struct arch *arch_find(const char *name)
 {

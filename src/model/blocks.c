@@ -3,15 +3,19 @@
 
 #include "model/model_int.h"
 
-/// "blk.IL.NAME": a matrix, and its bias where there is one.
-static struct tensor *linear(struct gb *b, int il, const char *name, struct tensor *x, int64_t cols,
-                             int64_t rows)
+struct tensor *blk_linear(struct gb *b, int il, const char *name, struct tensor *x, int64_t cols,
+                          int64_t rows)
 {
     struct tensor *w = gb_mat(b, cols, rows, "blk.%d.%s.weight", il, name);
     struct tensor *bias = NULL;
     if (gb_has(b, "blk.%d.%s.bias", il, name))
         bias = gb_vec(b, rows, "blk.%d.%s.bias", il, name);
     return gb_matmul(b, x, w, bias);
+}
+
+const char *blk_name(struct gb *b, int il, const char *name, const char *old)
+{
+    return gb_has(b, "blk.%d.%s.weight", il, old) ? old : name;
 }
 
 static struct tensor *norm(struct gb *b, const struct model *m, struct tensor *x, struct tensor *w)
@@ -70,7 +74,7 @@ static struct qkv fused_qkv(struct gb *b, int il, struct tensor *x, int64_t cols
     struct tensor *y[3];
     const int all = rows[0] + rows[1] + rows[2];
     const bool biased = gb_has(b, "blk.%d.%s.bias", il, name);
-    struct tensor *whole = biased ? linear(b, il, name, x, cols, all) : NULL;
+    struct tensor *whole = biased ? blk_linear(b, il, name, x, cols, all) : NULL;
     for (int i = 0, at = 0; i < 3; at += rows[i++])
         y[i] = biased
                    ? gb_slice(b, whole, all, at, rows[i])
@@ -88,9 +92,9 @@ static struct qkv project(struct gb *b, const struct model *m, int il, struct te
     if (gb_has(b, "blk.%d.attn_qkv.weight", il))
         return fused_qkv(b, il, x, m->n_embd, rows);
     struct qkv p;
-    p.q = linear(b, il, "attn_q", x, m->n_embd, rows[0]);
-    p.k = linear(b, il, "attn_k", x, m->n_embd, rows[1]);
-    p.v = linear(b, il, "attn_v", x, m->n_embd, rows[2]);
+    p.q = blk_linear(b, il, "attn_q", x, m->n_embd, rows[0]);
+    p.k = blk_linear(b, il, "attn_k", x, m->n_embd, rows[1]);
+    p.v = blk_linear(b, il, "attn_v", x, m->n_embd, rows[2]);
     return p;
 }
 
@@ -100,6 +104,10 @@ struct tensor *blk_attn(struct gb *b, const struct model *m, int il, struct tens
     struct qkv p = project(b, m, il, x);
     p.q = turned(b, m, il, p.q, l->n_heads, "attn_q_norm");
     p.k = turned(b, m, il, p.k, l->n_kv_heads, "attn_k_norm");
+    struct tensor *sinks = NULL;
+    if (gb_has(b, "blk.%d.attn_sinks.weight", il) || gb_has(b, "blk.%d.attn_sinks", il))
+        sinks = gb_vec(b, l->n_heads, "blk.%d.%s", il,
+                       gb_has(b, "blk.%d.attn_sinks", il) ? "attn_sinks" : "attn_sinks.weight");
     struct tensor *o = gb_attn(b, p.q, p.k, p.v,
                                &(struct attn_args){
                                    .n_heads = l->n_heads,
@@ -109,15 +117,17 @@ struct tensor *blk_attn(struct gb *b, const struct model *m, int il, struct tens
                                    .window = l->window,
                                    .scale = m->attn_scale,
                                    .softcap = m->attn_softcap,
+                                   .sinks = sinks,
                                    .il = il,
                                });
-    return linear(b, il, "attn_output", o, (int64_t)l->n_heads * l->head_dim_v, m->n_embd);
+    return blk_linear(b, il, blk_name(b, il, "attn_output", "attn_out"), o,
+                      (int64_t)l->n_heads * l->head_dim_v, m->n_embd);
 }
 
 // --- feed-forward
 // --------------------------------------------------------------------------------
 
-struct tensor *blk_ffn(struct gb *b, const struct model *m, int il, struct tensor *x)
+static struct tensor *dense(struct gb *b, const struct model *m, int il, struct tensor *x)
 {
     static const char both[] = "blk.%d.ffn_up.weight";
     const int n_ff = m->layer[il].n_ff, all = 2 * n_ff;
@@ -126,10 +136,68 @@ struct tensor *blk_ffn(struct gb *b, const struct model *m, int il, struct tenso
         gate = gb_matmul(b, x, gb_mat_rows(b, m->n_embd, n_ff, 0, all, both, il), NULL);
         up = gb_matmul(b, x, gb_mat_rows(b, m->n_embd, n_ff, n_ff, all, both, il), NULL);
     } else {
-        gate = linear(b, il, "ffn_gate", x, m->n_embd, n_ff);
-        up = linear(b, il, "ffn_up", x, m->n_embd, n_ff);
+        gate = blk_linear(b, il, "ffn_gate", x, m->n_embd, n_ff);
+        up = blk_linear(b, il, "ffn_up", x, m->n_embd, n_ff);
     }
-    return linear(b, il, "ffn_down", gb_glu(b, gate, up, m->act), n_ff, m->n_embd);
+    return blk_linear(b, il, "ffn_down", gb_glu(b, gate, up, m->act), n_ff, m->n_embd);
+}
+
+/// What every token uses beside its own experts.
+static struct tensor *shared(struct gb *b, const struct model *m, int il, struct tensor *x)
+{
+    const int n_ff = m->n_ff_shared;
+    struct tensor *gate = blk_linear(b, il, "ffn_gate_shexp", x, m->n_embd, n_ff);
+    struct tensor *up = blk_linear(b, il, "ffn_up_shexp", x, m->n_embd, n_ff);
+    return blk_linear(b, il, "ffn_down_shexp", gb_glu(b, gate, up, m->act), n_ff, m->n_embd);
+}
+
+/// As blk_linear(), by each token's experts.
+static struct tensor *by_experts(struct gb *b, const struct model *m, int il, const char *name,
+                                 struct tensor *x, struct tensor *ids, int64_t cols, int64_t rows)
+{
+    const int n = m->route.n_experts;
+    struct tensor *w = gb_mat3(b, cols, rows, n, "blk.%d.%s.weight", il, name);
+    struct tensor *bias = NULL;
+    if (gb_has(b, "blk.%d.%s.bias", il, name))
+        bias = gb_mat(b, rows, n, "blk.%d.%s.bias", il, name);
+    return gb_experts(b, x, w, ids, bias);
+}
+
+static struct tensor *glu_of_experts(struct gb *b, const struct model *m, int il, struct tensor *x,
+                                     struct tensor *ids)
+{
+    const int n_ff = m->layer[il].n_ff_exp;
+    if (gb_has(b, "blk.%d.ffn_gate_up_exps.weight", il)) {
+        struct tensor *y =
+            by_experts(b, m, il, "ffn_gate_up_exps", x, ids, m->n_embd, 2 * (int64_t)n_ff);
+        return m->gate_up_pairs ? gb_glu(b, y, NULL, m->act)
+                                : gb_glu(b, gb_slice(b, y, 2 * n_ff, 0, n_ff),
+                                         gb_slice(b, y, 2 * n_ff, n_ff, n_ff), m->act);
+    }
+    struct tensor *gate = by_experts(b, m, il, "ffn_gate_exps", x, ids, m->n_embd, n_ff);
+    return gb_glu(b, gate, by_experts(b, m, il, "ffn_up_exps", x, ids, m->n_embd, n_ff), m->act);
+}
+
+/// The experts' matrices are a part of their own: where they do not fit, they alone move.
+static struct tensor *mixture(struct gb *b, const struct model *m, int il, struct tensor *x)
+{
+    struct tensor *bias = NULL;
+    if (gb_has(b, "blk.%d.exp_probs_b.bias", il))
+        bias = gb_vec(b, m->route.n_experts, "blk.%d.exp_probs_b.bias", il);
+    struct tensor *scores = blk_linear(b, il, "ffn_gate_inp", x, m->n_embd, m->route.n_experts);
+    struct routed r = gb_route(b, scores, bias, &m->route);
+
+    gb_part(b, PART_EXPERTS, il);
+    struct tensor *y = glu_of_experts(b, m, il, x, r.ids);
+    y = by_experts(b, m, il, "ffn_down_exps", y, r.ids, m->layer[il].n_ff_exp, m->n_embd);
+    y = gb_expert_sum(b, y, r.weights);
+    gb_part(b, PART_BLOCK, il);
+    return m->n_ff_shared > 0 ? gb_add(b, y, shared(b, m, il, x)) : y;
+}
+
+struct tensor *blk_ffn(struct gb *b, const struct model *m, int il, struct tensor *x)
+{
+    return m->layer[il].n_ff_exp > 0 ? mixture(b, m, il, x) : dense(b, m, il, x);
 }
 
 // --- beginning and end

@@ -199,3 +199,43 @@ struct rope_freq key_rope(struct keys *k, int rot, float base, int64_t n_ctx_tra
     }
     return f;
 }
+
+/// As ggml-org/llama.cpp numbers them, from 1.
+static const enum route_kind route_kinds[] = { ROUTE_SOFTMAX, ROUTE_SIGMOID,
+                                               ROUTE_SOFTMAX_SELECTED };
+
+static void read_router(struct keys *k, struct route_args *r)
+{
+    char full[KEY_BYTES];
+    if (key_is(k, "expert_gating_func"))
+        r->kind = route_kinds[key_int(k, "expert_gating_func", 1, ARRAY_LEN(route_kinds)) - 1];
+    if (key_is(k, "expert_weights_norm") &&
+        !gguf_get_bool(k->g, full_name(full, k, "expert_weights_norm"), &r->norm))
+        complain(k, "expert_weights_norm", "true or false");
+    r->scale = key_float_or(k, "expert_weights_scale", 0, 1e6f, 1);
+    if (r->scale == 0)
+        r->scale = 1;
+    r->n_groups = (int)key_int_or(k, "expert_group_count", 0, r->n_experts, 0);
+    if (r->n_groups <= 1)
+        return;
+    r->n_groups_used = (int)key_int(k, "expert_group_used_count", 1, r->n_groups);
+    r->group_top = r->kind == ROUTE_SIGMOID ? 2 : 1; // as they were trained: DeepSeek V3, V2
+}
+
+void key_experts(struct keys *k, struct model *m, struct layer *layer, int first)
+{
+    int n_ff[MAX_LAYERS];
+    for (int il = 0; il < m->n_layers; il++)
+        n_ff[il] = layer[il].n_ff;
+    key_layers_or(k, "expert_feed_forward_length", 1, MAX_FF, n_ff, m->n_layers);
+    for (int il = first; il < m->n_layers; il++)
+        layer[il].n_ff_exp = n_ff[il];
+    read_router(k, &m->route);
+}
+
+void key_no_temperature(struct keys *k)
+{
+    if (key_float_or(k, "attention.temperature_scale", 0, 1e3f, 0) != 0)
+        key_fail(k, ERR_UNSUPPORTED, "key %s.attention.temperature_scale is not supported",
+                 k->arch);
+}

@@ -50,6 +50,11 @@ struct rope_freq key_rope(struct keys *k, int rot, float base, int64_t n_ctx_tra
 /// attention.sliding_window_pattern says: a period, or a flag for each layer.
 enum { ALL_LAYERS = 1 << 20 }; // a period that none reaches
 void key_windows(struct keys *k, struct layer *layer, int n_layers, int window, int period);
+/// expert_*, but for how many there are: sizes (in all layers from `first` on), the kind of router
+/// (as m->route says already where there is no key).
+void key_experts(struct keys *k, struct model *m, struct layer *layer, int first);
+/// Refuses a sharpness of attention that grows with the position.
+void key_no_temperature(struct keys *k);
 void key_fail(struct keys *k, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 // --- arch.c: what there is
@@ -70,7 +75,8 @@ struct arch {
 const struct arch *arch_find(const char *name);
 
 extern const struct arch arch_llama, arch_mistral, arch_mistral3, arch_gemma2, arch_gemma3,
-    arch_qwen2, arch_qwen3, arch_phi3, arch_command_r, arch_cohere2;
+    arch_qwen2, arch_qwen3, arch_qwen3moe, arch_phi3, arch_command_r, arch_cohere2, arch_gpt_oss,
+    arch_gptoss, arch_deepseek2;
 
 void llama_read(struct model *m, struct layer *layer, struct keys *k);
 void llama_graph(struct gb *b, const struct model *m);
@@ -86,13 +92,19 @@ typedef struct tensor *blk_fn(struct gb *b, const struct model *m, int il, struc
 /// The whole model: ids to rows of the embedding, all blocks, the head.
 void blk_model(struct gb *b, const struct model *m, blk_fn *block);
 
+/// "blk.IL.NAME": a matrix, and its bias where there is one.
+struct tensor *blk_linear(struct gb *b, int il, const char *name, struct tensor *x, int64_t cols,
+                          int64_t rows);
+/// `old` where the file has a "blk.IL.OLD.weight", else `name`.
+const char *blk_name(struct gb *b, int il, const char *name, const char *old);
 /// The model's kind of norm by a weight of n_embd numbers, "blk.IL.NAME.weight".
 struct tensor *blk_norm(struct gb *b, const struct model *m, int il, struct tensor *x,
                         const char *name);
 /// Attention: projections (each its own or fused, with biases where the file has some), norms of
 /// the heads, rope, cache, output projection.
 blk_fn blk_attn;
-/// down(act(gate(x)) * up(x)), with biases where the file has some; ffn_up may hold both.
+/// down(act(gate(x)) * up(x)), with biases where the file has some: dense, or by the experts that a
+/// router chooses and those that all tokens share, as the layer says.
 blk_fn blk_ffn;
 /// In the last block, the rows that get logits: nothing behind its attention needs the others.
 blk_fn blk_outputs;

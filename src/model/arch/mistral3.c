@@ -20,9 +20,7 @@ static void read(struct model *m, struct layer *layer, struct keys *k)
     float log_mul = key_float_or(k, "rope.scaling.yarn_log_multiplier", 0, 1e3f, 0);
     for (int il = 0; il < m->n_layers; il++)
         undo_yarn(&layer[il].rope, log_mul);
-    if (key_float_or(k, "attention.temperature_scale", 0, 1e3f, 0) != 0)
-        key_fail(k, ERR_UNSUPPORTED, "key %s.attention.temperature_scale is not supported",
-                 k->arch);
+    key_no_temperature(k);
 }
 
 static const char *const unused[] = {
