@@ -44,19 +44,20 @@ static void parts_text(char *out, size_t n, const struct plan *p, int d)
         out[at - 2] = '\0';
 }
 
-/// One cell is capacity / BAR_CELLS, or total / BAR_CELLS on a device without a limit.
+/// To scale of the device's capacity; of all that is used where there is no limit, or where most of it is the file.
 static bool bar(struct buf *out, const struct plan_dev *d)
 {
     static const char *const cell[ARENA_COUNT] = { "█", "▓", "▒", "░", "░" };
-    uint64_t all = d->info.capacity_bytes != UINT64_MAX ? d->info.capacity_bytes : d->total_bytes;
-    uint64_t sum = 0;
+    uint64_t all = d->total_bytes + d->mapped_bytes, sum = 0;
     int drawn = 0;
 
+    if (d->info.capacity_bytes != UINT64_MAX && !d->info.in_place)
+        all = d->info.capacity_bytes;
     if (all == 0)
         return true;
     bool ok = buf_addz(out, "  |");
     for (int a = 0; a < ARENA_COUNT; a++) {
-        sum += d->arena_bytes[a];
+        sum += d->arena_bytes[a] + (a == ARENA_WEIGHTS ? d->mapped_bytes : 0);
         int upto = (int)((double)sum / (double)all * BAR_CELLS + 0.5);
         for (; drawn < upto && drawn < BAR_CELLS; drawn++)
             ok = ok && buf_addz(out, cell[a]);
