@@ -1,10 +1,12 @@
 // test_cpu.c - the CPU as a device: memory, choice of kernels, features.
 
 #include "dev/cpu/cpu_int.h"
+#include "dev/cpu/host.h"
 
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -92,6 +94,82 @@ static void features_are_masked_by_name(void **state)
     log_level_set(LOG_ERROR);
     assert_int_equal(cpu_features("c,\033,sse"), 0);
     log_level_set(LOG_WARN);
+}
+
+// --- the host ------------------------------------------------------------------------------------
+
+/// A file in the folder of temporary ones with this text; NULL: none. The name is the caller's to
+/// free.
+static char *file_with(const char *text)
+{
+    char *name = xstrdup("/tmp/snug-test-XXXXXX");
+    const int fd = mkstemp(name);
+
+    assert_true(fd >= 0);
+    if (text != NULL)
+        assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    else
+        unlink(name);
+    close(fd);
+    return name;
+}
+
+static int cores_of(const char *cpu_max, int affinity)
+{
+    char *name = file_with(cpu_max);
+    const int n = host_cores_by(&(struct host_files){ .cpu_max = name }, affinity);
+
+    unlink(name);
+    free(name);
+    return n;
+}
+
+static void cores_are_limited_by_a_containers_time(void **state)
+{
+    (void)state;
+    assert_int_equal(cores_of(NULL, 8), 8);
+    assert_int_equal(cores_of("max 100000\n", 8), 8);
+    assert_int_equal(cores_of("200000 100000\n", 8), 2);
+    assert_int_equal(cores_of("250000 100000\n", 8), 3);
+    assert_int_equal(cores_of("20000 100000\n", 8), 1);
+    assert_int_equal(cores_of("900000 100000\n", 8), 8);
+    assert_int_equal(cores_of("1e300 1e-300\n", 8), 8);
+    assert_int_equal(cores_of("nan nan\n", 8), 8);
+    assert_int_equal(cores_of("-5 100000\n", 8), 8);
+    assert_int_equal(cores_of("", 0), 1);
+}
+
+static struct host_memory memory_of(const char *meminfo, const char *max, const char *now,
+                                    const char *stat)
+{
+    char *name[4] = { file_with(meminfo), file_with(max), file_with(now), file_with(stat) };
+    const struct host_memory m =
+        host_memory_by(&(struct host_files){ name[0], name[0], name[1], name[2], name[3] });
+
+    for (int i = 0; i < 4; i++) {
+        unlink(name[i]);
+        free(name[i]);
+    }
+    return m;
+}
+
+static void memory_is_that_of_the_machine_or_the_container(void **state)
+{
+    const char *const info = "MemTotal:       1000 kB\nMemFree:  10 kB\nMemAvailable:   600 kB\n";
+    struct host_memory m = memory_of(NULL, NULL, NULL, NULL);
+
+    (void)state;
+    assert_true(m.all_bytes == UINT64_MAX && m.free_bytes == UINT64_MAX);
+    m = memory_of(info, NULL, NULL, NULL);
+    assert_true(m.all_bytes == 1000 * 1024 && m.free_bytes == 600 * 1024);
+    m = memory_of(info, "max\n", "5\n", NULL);
+    assert_true(m.all_bytes == 1000 * 1024 && m.free_bytes == 600 * 1024);
+    m = memory_of(info, "300000\n", "200000\n", "anon 5\ninactive_file 50000\n");
+    assert_true(m.all_bytes == 300000 && m.free_bytes == 150000);
+    m = memory_of(info, "300000\n", "400000\n", NULL);
+    assert_true(m.all_bytes == 300000 && m.free_bytes == 0);
+    m = memory_of("rubbish\n", "x\n", "", "");
+    assert_true(m.all_bytes == UINT64_MAX);
 }
 
 // --- kernels -------------------------------------------------------------------------------------
@@ -371,6 +449,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(memory_that_is_not_there_is_an_error),
         cmocka_unit_test(info_tells_threads_and_memory),
         cmocka_unit_test(features_are_masked_by_name),
+        cmocka_unit_test(cores_are_limited_by_a_containers_time),
+        cmocka_unit_test(memory_is_that_of_the_machine_or_the_container),
         cmocka_unit_test(every_operation_has_a_kernel_in_plain_c),
         cmocka_unit_test(kernels_write_a8_as_if_converted),
     };

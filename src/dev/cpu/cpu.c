@@ -1,6 +1,7 @@
 // cpu.c - the CPU as a device: host memory, a pool of threads, tables of kernels.
 
 #include "dev/cpu/cpu_int.h"
+#include "dev/cpu/host.h"
 #include "dev/cpu/pool.h"
 
 #include <stdlib.h>
@@ -31,32 +32,16 @@ void cpu_fns_init(struct cpu_fns *f, unsigned features)
     vec_fns_init(&f->vec, features);
 }
 
-/// A line of /proc/meminfo ("MemAvailable:  123 kB") in bytes, or 0.
-static uint64_t meminfo(const char *name)
-{
-    FILE *f = fopen("/proc/meminfo", "re");
-    char line[128];
-    uint64_t kib = 0;
-
-    if (f == NULL)
-        return 0;
-    while (kib == 0 && fgets(line, sizeof line, f) != NULL)
-        if (strncmp(line, name, strlen(name)) == 0)
-            kib = strtoull(line + strlen(name), NULL, 10);
-    fclose(f);
-    return kib * 1024;
-}
-
 static void cpu_info(struct dev *d, struct dev_info *out)
 {
-    uint64_t all = meminfo("MemTotal:");
+    const struct host_memory m = host_memory();
 
     *out = (struct dev_info){
         .name = "cpu",
         .kind = DEV_KIND_CPU,
         .in_place = true,
-        .capacity_bytes = all != 0 ? all : UINT64_MAX,
-        .free_bytes = all != 0 ? meminfo("MemAvailable:") : UINT64_MAX,
+        .capacity_bytes = m.all_bytes,
+        .free_bytes = m.free_bytes,
         .granule_bytes = PAGE,
         .max_threads = cpu_of(d)->threads,
     };
@@ -175,7 +160,7 @@ bool cpu_dev_new(struct dev **out, const struct cpu_opts *o, struct err *e)
     *out = NULL;
     c->dev.ops = &cpu_ops;
     c->features = cpu_features(o->features);
-    c->threads = o->threads > 0 ? o->threads : pool_cores();
+    c->threads = o->threads > 0 ? o->threads : host_cores();
     cpu_fns_init(&c->fns, c->features);
     if (!pool_new(&c->pool, c->threads, o->pin, &c->fns, e)) {
         free(c);

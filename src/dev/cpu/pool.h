@@ -18,7 +18,4 @@ MUST_CHECK bool pool_new(struct pool **out, int threads, bool pin, const struct 
 void pool_run(struct pool *p, const struct launch *l, int n);
 void pool_free(struct pool *p); // NULL is fine
 
-/// Cores that this process may run on.
-int pool_cores(void);
-
 #endif

@@ -263,15 +263,6 @@ void pool_run(struct pool *p, const struct launch *l, int n)
 
 // --- life ----------------------------------------------------------------------------------------
 
-int pool_cores(void)
-{
-    cpu_set_t set;
-
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    return CPU_COUNT(&set);
-}
-
 /// The i-th core that this process may use, or -1.
 static int core_at(const cpu_set_t *set, int i)
 {
