@@ -1,7 +1,7 @@
 // check.c - whether a plan keeps its promises, found out the slow way.
 //
-// Shares no code with what makes plans: it replays the steps with its own idea of which bytes belong
-// to whom. Brute force over pairs; for tests and `snug verify`.
+// Shares no code with what makes plans: it replays the steps with its own idea of which bytes
+// belong to whom. Brute force over pairs; for tests and `snug verify`.
 
 #include "plan/plan_int.h"
 
@@ -11,7 +11,7 @@
 struct check {
     const struct plan *p;
     struct err *e;
-    bool *intact; // [n_values] holds what its step wrote
+    bool *intact;     // [n_values] holds what its step wrote
     const char *what; // of the step looked at, for messages
     int at;
 };
@@ -23,7 +23,8 @@ static const char *value_name(const struct value *v)
 
 static bool bad(const struct check *c, const char *why, const struct value *v)
 {
-    return err_set(c->e, ERR_ARG, "plan: step %d (%s): %s: %s on device %d at %" PRIu64 " + %" PRIu64, c->at,
+    return err_set(c->e, ERR_ARG,
+                   "plan: step %d (%s): %s: %s on device %d at %" PRIu64 " + %" PRIu64, c->at,
                    c->what, why, value_name(v), v->slot.dev, v->slot.offset, v->slot.bytes);
 }
 
@@ -38,15 +39,15 @@ static bool same_memory(const struct slot *a, const struct slot *b)
 
 static bool same_place(const struct slot *a, const struct slot *b)
 {
-    return a->dev == b->dev && a->arena == b->arena && a->mapped == b->mapped && a->offset == b->offset &&
-           a->bytes == b->bytes;
+    return a->dev == b->dev && a->arena == b->arena && a->mapped == b->mapped &&
+           a->offset == b->offset && a->bytes == b->bytes;
 }
 
 /// The same rows of the same tensor of the file: on one device they are one value.
 static bool same_weight(const struct tensor *a, const struct tensor *b)
 {
-    return a->role == ROLE_WEIGHT && b->role == ROLE_WEIGHT && a->source == b->source && a->row0 == b->row0 &&
-           a->d[0].n == b->d[0].n && a->d[1].n == b->d[1].n;
+    return a->role == ROLE_WEIGHT && b->role == ROLE_WEIGHT && a->source == b->source &&
+           a->row0 == b->row0 && a->d[0].n == b->d[0].n && a->d[1].n == b->d[1].n;
 }
 
 static bool stands_for(const struct value *v, const struct tensor *t)
@@ -54,7 +55,8 @@ static bool stands_for(const struct value *v, const struct tensor *t)
     return v->t == t || (v->t != NULL && same_weight(v->t, t));
 }
 
-// --- slots ----------------------------------------------------------------------------------------
+// --- slots
+// ----------------------------------------------------------------------------------------
 
 static uint64_t bytes_in(const struct value *v, const struct dims *max)
 {
@@ -134,14 +136,17 @@ static bool check_overlap(struct check *c)
     return true;
 }
 
-// --- steps ----------------------------------------------------------------------------------------
+// --- steps
+// ----------------------------------------------------------------------------------------
 
-static bool check_source(struct check *c, const struct step *s, int i, const struct tensor *t, enum dtype format)
+static bool check_source(struct check *c, const struct step *s, int i, const struct tensor *t,
+                         enum dtype format)
 {
     const struct plan *p = c->p;
 
     if ((t == NULL) != (s->src[i] < 0))
-        return err_set(c->e, ERR_ARG, "plan: step %d (%s): source %d missing or too many", c->at, c->what, i);
+        return err_set(c->e, ERR_ARG, "plan: step %d (%s): source %d missing or too many", c->at,
+                       c->what, i);
     if (t == NULL)
         return true;
     const struct value *v = &p->value[s->src[i]];
@@ -164,7 +169,8 @@ static bool check_scratch(struct check *c, const struct step *s)
     if (s->kernel->scratch_bytes != NULL)
         need = s->kernel->scratch_bytes(s->node, &c->p->max, c->p->dev[s->dev].info.max_threads);
     if (need == 0 ? s->scratch >= 0 : s->scratch < 0 || c->p->value[s->scratch].slot.bytes < need)
-        return err_set(c->e, ERR_ARG, "plan: step %d (%s): working space is not as asked", c->at, c->what);
+        return err_set(c->e, ERR_ARG, "plan: step %d (%s): working space is not as asked", c->at,
+                       c->what);
     return true;
 }
 
@@ -174,7 +180,8 @@ static bool check_node_step(struct check *c, const struct step *s)
     const struct node *n = s->node;
 
     if (s->kernel->op != n->op || !s->kernel->accepts(n, &p->max, p->lim.exact))
-        return err_set(c->e, ERR_ARG, "plan: step %d: %s does not run %s", c->at, s->kernel->name, c->what);
+        return err_set(c->e, ERR_ARG, "plan: step %d: %s does not run %s", c->at, s->kernel->name,
+                       c->what);
     for (int i = 0; i < NODE_SRC; i++) {
         bool a8 = i == 0 && s->kernel->act == DTYPE_A8;
         if (!check_source(c, s, i, n->src[i], a8 ? DTYPE_A8 : plain_format(p, n->src[i])))
@@ -182,13 +189,15 @@ static bool check_node_step(struct check *c, const struct step *s)
     }
     for (int i = 0; i < NODE_DST; i++) {
         if ((n->dst[i] == NULL) != (s->dst[i] < 0))
-            return err_set(c->e, ERR_ARG, "plan: step %d (%s): result %d missing", c->at, c->what, i);
+            return err_set(c->e, ERR_ARG, "plan: step %d (%s): result %d missing", c->at, c->what,
+                           i);
         if (n->dst[i] == NULL)
             continue;
         const struct value *v = &p->value[s->dst[i]];
         if (v->t != n->dst[i] || v->slot.dev != s->dev)
             return bad(c, "not the result it should be", v);
-        if (v->format != plain_format(p, v->t) && !(v->format == DTYPE_A8 && i == 0 && s->kernel->writes_a8))
+        if (v->format != plain_format(p, v->t) &&
+            !(v->format == DTYPE_A8 && i == 0 && s->kernel->writes_a8))
             return bad(c, "a format its kernel cannot write", v);
     }
     return true;
@@ -199,7 +208,8 @@ static bool check_copy(struct check *c, const struct step *s)
     if (s->src[0] < 0 || s->dst[0] < 0)
         return err_set(c->e, ERR_ARG, "plan: step %d: a copy of nothing", c->at);
     const struct value *from = &c->p->value[s->src[0]], *to = &c->p->value[s->dst[0]];
-    if (from->t != to->t || from->format != to->format || to->slot.dev != s->dev || from->slot.dev == s->dev)
+    if (from->t != to->t || from->format != to->format || to->slot.dev != s->dev ||
+        from->slot.dev == s->dev)
         return bad(c, "not a copy between devices", to);
     if (from->slot.bytes > c->p->host_staging_bytes)
         return bad(c, "larger than the staging buffer", to);
@@ -208,7 +218,8 @@ static bool check_copy(struct check *c, const struct step *s)
 
 static bool is_convert(const struct check *c, const struct step *s)
 {
-    return s->kernel != NULL && s->dst[0] >= 0 && s->node != NULL && c->p->value[s->dst[0]].t != s->node->dst[0];
+    return s->kernel != NULL && s->dst[0] >= 0 && s->node != NULL &&
+           c->p->value[s->dst[0]].t != s->node->dst[0];
 }
 
 static bool check_convert(struct check *c, const struct step *s)
@@ -217,8 +228,8 @@ static bool check_convert(struct check *c, const struct step *s)
 
     if (s->src[0] < 0 || c->p->value[s->src[0]].t != to->t || to->t != s->node->src[0])
         return bad(c, "a conversion of something else", to);
-    if (to->format != DTYPE_A8 || c->p->value[s->src[0]].format != DTYPE_F32 || to->slot.dev != s->dev ||
-        c->p->value[s->src[0]].slot.dev != s->dev)
+    if (to->format != DTYPE_A8 || c->p->value[s->src[0]].format != DTYPE_F32 ||
+        to->slot.dev != s->dev || c->p->value[s->src[0]].slot.dev != s->dev)
         return bad(c, "a conversion between the wrong formats", to);
     return true;
 }
@@ -255,11 +266,13 @@ static bool check_data(struct check *c, const struct step *s)
     }
     for (int i = n_read; i < n; i++) {
         const struct value *x = &p->value[v[i]];
-        for (int k = 0; k < n; k++) { // a kernel's result may lie on a source only where that is allowed
+        for (int k = 0; k < n;
+             k++) { // a kernel's result may lie on a source only where that is allowed
             const struct value *y = &p->value[v[k]];
             if (v[k] == v[i] || !same_memory(&x->slot, &y->slot))
                 continue;
-            bool allowed = i == n_read && k < n_read && x->alias == v[k] && same_place(&x->slot, &y->slot);
+            bool allowed =
+                i == n_read && k < n_read && x->alias == v[k] && same_place(&x->slot, &y->slot);
             for (int j = 0; allowed && j < NODE_SRC; j++)
                 allowed = s->src[j] != v[k] || op_in_place(s->node->op, j);
             if (!allowed)
@@ -273,7 +286,8 @@ static bool check_data(struct check *c, const struct step *s)
     return true;
 }
 
-/// Nothing since the last sync on this device may touch bytes that this step writes, or write what it reads.
+/// Nothing since the last sync on this device may touch bytes that this step writes, or write what
+/// it reads.
 static bool check_sync(struct check *c, const struct step *s)
 {
     const struct plan *p = c->p;
@@ -284,7 +298,8 @@ static bool check_sync(struct check *c, const struct step *s)
         return true;
     for (int i = c->at - 1; i >= 0; i--) {
         const struct step *t = &p->step[i];
-        bool copy_here = t->kernel == NULL && (t->dev == s->dev || p->value[t->src[0]].slot.dev == s->dev);
+        bool copy_here =
+            t->kernel == NULL && (t->dev == s->dev || p->value[t->src[0]].slot.dev == s->dev);
         if (copy_here)
             return true;
         if (t->dev != s->dev || t->kernel == NULL)
@@ -292,7 +307,8 @@ static bool check_sync(struct check *c, const struct step *s)
         int nb = mentioned(t, b, &b_read);
         for (int x = 0; x < na; x++)
             for (int y = 0; y < nb; y++)
-                if ((x >= a_read || y >= b_read) && same_memory(&p->value[a[x]].slot, &p->value[b[y]].slot))
+                if ((x >= a_read || y >= b_read) &&
+                    same_memory(&p->value[a[x]].slot, &p->value[b[y]].slot))
                     return bad(c, "does not wait for an earlier step", &p->value[a[x]]);
         if (t->sync)
             return true;
@@ -315,7 +331,8 @@ static bool check_step(struct check *c, const struct step *s)
     return check_data(c, s) && check_sync(c, s);
 }
 
-// --- coverage -------------------------------------------------------------------------------------
+// --- coverage
+// -------------------------------------------------------------------------------------
 
 /// Every node runs once where its part is; shared ones at most once on each device.
 static bool check_coverage(struct check *c)
@@ -358,11 +375,13 @@ bool plan_check(const struct plan *p, struct err *e)
     c.intact = xcalloc((size_t)p->n_values + 1, sizeof(*c.intact));
     for (int i = 0; i < p->n_values; i++) {
         const struct tensor *t = p->value[i].t;
-        c.intact[i] = t != NULL && (t->role == ROLE_INPUT || t->role == ROLE_WEIGHT || t->role == ROLE_STATE);
+        c.intact[i] =
+            t != NULL && (t->role == ROLE_INPUT || t->role == ROLE_WEIGHT || t->role == ROLE_STATE);
     }
     for (c.at = 0; c.at < p->n_steps && ok; c.at++)
         ok = check_step(&c, &p->step[c.at]);
-    if (ok && (p->logits < 0 || !c.intact[p->logits] || p->value[p->logits].t != graph_logits(p->graph)))
+    if (ok &&
+        (p->logits < 0 || !c.intact[p->logits] || p->value[p->logits].t != graph_logits(p->graph)))
         ok = err_set(e, ERR_ARG, "plan: the logits are not there at the end");
     free(c.intact);
     return ok;

@@ -27,7 +27,8 @@ bool plan_lacks(const struct plan *p, struct err *e)
 
     for (int d = 0; d < p->n_devs; d++) {
         uint64_t room = plan_room(&p->dev[d], &p->lim);
-        if (p->dev[d].used && p->dev[d].total_bytes > room && p->dev[d].total_bytes - room > worst) {
+        if (p->dev[d].used && p->dev[d].total_bytes > room &&
+            p->dev[d].total_bytes - room > worst) {
             worst = p->dev[d].total_bytes - room;
             at = d;
         }
@@ -39,19 +40,23 @@ bool plan_lacks(const struct plan *p, struct err *e)
     fmt_bytes(have, d->info.free_bytes);
     if (p->lim.reserve_bytes > 0) {
         char r[32];
-        snprintf(reserve, sizeof(reserve), ", of which %s are reserved", fmt_bytes(r, p->lim.reserve_bytes));
+        snprintf(reserve, sizeof(reserve), ", of which %s are reserved",
+                 fmt_bytes(r, p->lim.reserve_bytes));
     }
-    return err_set(e, ERR_NOFIT, "%s lacks %s (%" PRIu64 " bytes): the plan needs %s, %s are free%s",
+    return err_set(e, ERR_NOFIT,
+                   "%s lacks %s (%" PRIu64 " bytes): the plan needs %s, %s are free%s",
                    d->info.name, lack, worst, need, have, reserve);
 }
 
-// --- suggestions ----------------------------------------------------------------------------------
+// --- suggestions
+// ----------------------------------------------------------------------------------
 
 static void suggest(struct err *e, int *n, const char *text)
 {
     size_t at = strlen(e->msg);
 
-    snprintf(e->msg + at, sizeof(e->msg) - at, "%s%s", *n == 0 ? "; it would fit with " : ", or ", text);
+    snprintf(e->msg + at, sizeof(e->msg) - at, "%s%s", *n == 0 ? "; it would fit with " : ", or ",
+             text);
     ++*n;
 }
 
@@ -110,7 +115,8 @@ void suggest_limits(const struct limits *lim, fits_fn *fits, void *ctx, struct e
     } else {
         size_t at = strlen(e->msg);
         snprintf(e->msg + at, sizeof(e->msg) - at,
-                 "; no context, micro-batch or KV type makes it fit: a smaller model or more memory would");
+                 "; no context, micro-batch or KV type makes it fit: a smaller model or more "
+                 "memory would");
     }
 }
 

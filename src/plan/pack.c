@@ -1,8 +1,9 @@
 // pack.c - lifetimes to offsets: offline greedy packing in several orders, the best of them.
 //
-// The problem is dynamic storage allocation, NP-hard in general; on the operations of language models
-// greedy by size reaches the lower bound (Pisarchyk & Lee, arXiv:2001.03288, describe the heuristic).
-// The bound, peak live bytes, is handed out beside the result, so a gap is seen, never guessed.
+// The problem is dynamic storage allocation, NP-hard in general; on the operations of language
+// models greedy by size reaches the lower bound (Pisarchyk & Lee, arXiv:2001.03288, describe the
+// heuristic). The bound, peak live bytes, is handed out beside the result, so a gap is seen, never
+// guessed.
 
 #include "plan/plan_int.h"
 
@@ -38,7 +39,8 @@ static uint64_t order_key(const struct span *s, enum order o, int n_steps)
     return (uint64_t)(n_steps - s->first);
 }
 
-/// Puts spans one by one into the smallest gap that holds them, among those placed that live at the same time.
+/// Puts spans one by one into the smallest gap that holds them, among those placed that live at the
+/// same time.
 static uint64_t place_in_order(struct span *s, const struct item *item, int n, int *by_offset)
 {
     uint64_t top = 0;

@@ -1,11 +1,12 @@
 // place.c - the search over assignments: the fewest devices that hold everything.
 //
-// Parts stay in order and contiguous. For k devices, the k with most free memory (earlier ones first among
-// equals), in the order given: each is filled with as many parts as fit, tried by real plans; if that
-// places everything, the same k devices are filled evenly instead where that fits too.
+// Parts stay in order and contiguous. For k devices, the k with most free memory (earlier ones
+// first among equals), in the order given: each is filled with as many parts as fit, tried by real
+// plans; if that places everything, the same k devices are filled evenly instead where that fits
+// too.
 
-#include "plan/plan_int.h"
 #include "plan/place.h"
+#include "plan/plan_int.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +65,8 @@ static bool stage_fits(struct search *s, int at, int from, int to)
     return ok;
 }
 
-/// Fills each device with as many parts as it holds. A part of a range that fits, fits: so halving finds the most.
+/// Fills each device with as many parts as it holds. A part of a range that fits, fits: so halving
+/// finds the most.
 static bool fill_greedily(struct search *s)
 {
     int from = 1;
@@ -105,7 +107,8 @@ static uint64_t *part_bytes(const struct search *s)
     return bytes;
 }
 
-/// Cuts the parts so that no device holds more than `level` of its room; false if some are left over.
+/// Cuts the parts so that no device holds more than `level` of its room; false if some are left
+/// over.
 static bool cut_at(struct search *s, const uint64_t *bytes, double level)
 {
     int from = 1;
@@ -194,8 +197,8 @@ static bool found_with(void *ctx, const struct limits *lim)
     return ok;
 }
 
-bool place_find(struct plan **out, const struct graph *g, const struct weight_place *w, const struct limits *lim,
-                struct dev *const *devs, int n_devs, struct err *e)
+bool place_find(struct plan **out, const struct graph *g, const struct weight_place *w,
+                const struct limits *lim, struct dev *const *devs, int n_devs, struct err *e)
 {
     struct search s = { .g = g, .w = w, .lim = *lim, .devs = devs, .n_devs = n_devs, .e = e };
 

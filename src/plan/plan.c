@@ -3,7 +3,8 @@
 //   1 kernels   one for each node on each device that runs it; which activations exist as A8 alone
 //   2 steps     nodes in order, with the conversions and copies between devices that they need
 //   3 groups    which steps wait (sync), and who may take over a dying value's slot
-//   4 slots     lifetimes of whole groups, packed; weights in file order; the rest one after another
+//   4 slots     lifetimes of whole groups, packed; weights in file order; the rest one after
+//   another
 //
 // Everything is decided here, once. The loader and the executor only follow.
 
@@ -23,8 +24,8 @@ struct maker {
     struct arena tmp;
     struct plan_dev *dev;
     int *part_dev;
-    int *producer;                // [n_tensors] node, -1: none
-    int *canon;                   // [n_tensors] the first tensor that is the same rows of the same file tensor
+    int *producer; // [n_tensors] node, -1: none
+    int *canon;    // [n_tensors] the first tensor that is the same rows of the same file tensor
     const struct kernel **kernel; // [n_nodes][n_devs], NULL: not run there
     bool *direct;                 // [n_tensors] written as A8 by its producer, never as F32
     int *plain, *a8;              // [n_tensors][n_devs] values, -1: not there (yet)
@@ -94,7 +95,8 @@ static bool is_shared(const struct maker *m, const struct node *n)
     return graph_part(m->g, n->part)->kind == PART_SHARED;
 }
 
-// --- 1 kernels ------------------------------------------------------------------------------------
+// --- 1 kernels
+// ------------------------------------------------------------------------------------
 
 static bool no_kernel(const struct maker *m, const struct node *n, int d)
 {
@@ -136,7 +138,8 @@ static bool find_kernels(struct maker *m)
     return true;
 }
 
-/// An activation exists as A8 alone where its kernel can write that and nobody reads anything else of it.
+/// An activation exists as A8 alone where its kernel can write that and nobody reads anything else
+/// of it.
 static void find_direct(struct maker *m)
 {
     for (int t = 0; t < m->n_tensors; t++) {
@@ -163,7 +166,8 @@ static void find_direct(struct maker *m)
         m->direct[t] = m->direct[t] && read[t];
 }
 
-// --- 2 steps --------------------------------------------------------------------------------------
+// --- 2 steps
+// --------------------------------------------------------------------------------------
 
 static int add_value(struct maker *m, const struct tensor *t, enum dtype format, int dev,
                      enum arena_kind arena, uint64_t bytes)
@@ -209,7 +213,8 @@ static void add_scratch(struct maker *m, struct step *s)
         s->scratch = add_value(m, NULL, DTYPE_F32, s->dev, ARENA_SCRATCH, bytes);
 }
 
-/// The value of `t` on device `d`, in its own format: made at first mention, by a copy if it is from elsewhere.
+/// The value of `t` on device `d`, in its own format: made at first mention, by a copy if it is
+/// from elsewhere.
 static int plain_value(struct maker *m, const struct tensor *t, int d)
 {
     int *at = &m->plain[m->canon[t->id] * m->n_devs + d];
@@ -250,7 +255,8 @@ static int plain_value(struct maker *m, const struct tensor *t, int d)
 }
 
 /// The value of `t` as A8, converted once for all its readers on this device.
-static bool a8_value(struct maker *m, int *out, const struct tensor *t, int d, const struct node *reader)
+static bool a8_value(struct maker *m, int *out, const struct tensor *t, int d,
+                     const struct node *reader)
 {
     int *at = &m->a8[t->id * m->n_devs + d];
 
@@ -315,7 +321,8 @@ static bool add_steps(struct maker *m)
     return true;
 }
 
-// --- 3 groups -------------------------------------------------------------------------------------
+// --- 3 groups
+// -------------------------------------------------------------------------------------
 
 /// When a value was last read and written: the number of the group, over all devices.
 struct touch {
@@ -343,14 +350,16 @@ static void mark(struct touch *t, const struct step *s, int group)
             t[s->dst[i]].written = group;
 }
 
-/// A temporary that is read here for the last time hands its slot on to the result, where the operation allows it.
-/// Not if another step of the same group reads it too: that would need a sync of its own.
+/// A temporary that is read here for the last time hands its slot on to the result, where the
+/// operation allows it. Not if another step of the same group reads it too: that would need a sync
+/// of its own.
 static void take_over(struct maker *m, const struct touch *t, int at, int group)
 {
     const struct step *s = &m->step[at];
     struct value *y = s->dst[0] >= 0 ? &m->value[s->dst[0]] : NULL;
 
-    if (y == NULL || y->slot.arena != ARENA_SCRATCH || y->t != s->node->dst[0]) // a conversion's is the source
+    if (y == NULL || y->slot.arena != ARENA_SCRATCH ||
+        y->t != s->node->dst[0]) // a conversion's is the source
         return;
     for (int i = 0; i < NODE_SRC; i++) {
         int v = s->src[i];
@@ -450,7 +459,8 @@ static void find_lives(struct maker *m)
     }
 }
 
-// --- 4 slots --------------------------------------------------------------------------------------
+// --- 4 slots
+// --------------------------------------------------------------------------------------
 
 /// Temporaries of one arena. A value and those that take over its slot are one span.
 static void pack_arena(struct maker *m, int d, enum arena_kind arena)
@@ -464,7 +474,8 @@ static void pack_arena(struct maker *m, int d, enum arena_kind arena)
         const struct value *x = &m->value[v];
         if (x->slot.dev != d || x->slot.arena != arena)
             continue;
-        if (x->alias < 0) { // aliases come after what they take over: values are in order of their steps
+        if (x->alias <
+            0) { // aliases come after what they take over: values are in order of their steps
             of[v] = n++;
             span[of[v]] = (struct span){ x->first_step, x->last_step,
                                          align_up_u64(x->slot.bytes, SLOT_ALIGN) + 2 * guard, 0 };
@@ -559,14 +570,16 @@ static void put_all(struct maker *m)
     }
 }
 
-// --- the whole ------------------------------------------------------------------------------------
+// --- the whole
+// ------------------------------------------------------------------------------------
 
 static void mix(uint64_t *h, uint64_t x)
 {
     *h = hash_bytes(&x, sizeof(x), *h);
 }
 
-/// Of what the plan says, without addresses of this process and without what devices have free just now.
+/// Of what the plan says, without addresses of this process and without what devices have free just
+/// now.
 static uint64_t plan_hash(const struct plan *p)
 {
     uint64_t h = graph_hash(p->graph);
@@ -620,7 +633,8 @@ static bool bad_limits(const struct limits *lim, struct err *e)
         return err_set(e, ERR_ARG, "context %lld times %d slots is more than %d tokens",
                        (long long)lim->ctx, lim->slots, INT32_MAX / 2);
     if (lim->outputs < 0 || lim->outputs > lim->micro_batch)
-        return err_set(e, ERR_ARG, "%d outputs of a micro-batch of %d", lim->outputs, lim->micro_batch);
+        return err_set(e, ERR_ARG, "%d outputs of a micro-batch of %d", lim->outputs,
+                       lim->micro_batch);
     if (lim->kv != DTYPE_F16 && lim->kv != DTYPE_F32 && lim->kv != DTYPE_Q8_0)
         return err_set(e, ERR_ARG, "the KV cache is stored as f16, q8_0 or f32");
     return true;
@@ -710,8 +724,9 @@ static struct plan *finish(const struct maker *m)
     return p;
 }
 
-bool plan_make(struct plan **out, const struct graph *g, const struct weight_place *w, const struct assign *a,
-               const struct limits *lim, struct dev *const *devs, int n_devs, struct err *e)
+bool plan_make(struct plan **out, const struct graph *g, const struct weight_place *w,
+               const struct assign *a, const struct limits *lim, struct dev *const *devs,
+               int n_devs, struct err *e)
 {
     struct maker m = { .g = g, .places = w, .devs = devs, .lim = *lim, .n_devs = n_devs, .e = e };
     bool ok = false;
@@ -772,7 +787,8 @@ uint64_t plan_device_bytes(const struct plan *p, int dev)
 
 const char *arena_kind_name(enum arena_kind k)
 {
-    static const char *const name[ARENA_COUNT] = { "weights", "kv", "scratch", "input", "handover" };
+    static const char *const name[ARENA_COUNT] = { "weights", "kv", "scratch", "input",
+                                                   "handover" };
 
     return name[k];
 }

@@ -13,16 +13,18 @@ struct span {
     uint64_t bytes;
     uint64_t offset; // out
 };
-/// Packs spans so that those alive at the same step do not overlap. Sizes are multiples of SLOT_ALIGN. Returns the
-/// bytes of the whole and, in *bound, the peak of live bytes.
+/// Packs spans so that those alive at the same step do not overlap. Sizes are multiples of
+/// SLOT_ALIGN. Returns the bytes of the whole and, in *bound, the peak of live bytes.
 uint64_t pack_spans(struct span *s, int n, int n_steps, uint64_t *bound);
 
-/// Bytes of a tensor in a format: A8 for activations made ready for a quantized product, else its own.
+/// Bytes of a tensor in a format: A8 for activations made ready for a quantized product, else its
+/// own.
 uint64_t format_bytes(const struct tensor *t, enum dtype format, const struct dims *v);
 /// What a tensor is stored as when no kernel asks for another format.
 enum dtype natural_format(const struct tensor *t, const struct dims *v);
 
-/// Whether kernels of `op` may write dst[0] over source `i` (the promise is stated at kernel.run in dev.h).
+/// Whether kernels of `op` may write dst[0] over source `i` (the promise is stated at kernel.run in
+/// dev.h).
 bool op_in_place(enum op op, int i);
 
 /// Bytes of a device that a plan may use: what is free, less the reserve. UINT64_MAX: no limit.
@@ -32,7 +34,8 @@ bool plan_holds(const struct plan *p);
 /// "sim0 lacks 1.2 MiB (...)" for the worst device, as ERR_NOFIT. Returns false.
 bool plan_lacks(const struct plan *p, struct err *e);
 
-/// Looks for single changes of the limits that make `fits` true and appends them to the message of `e`.
+/// Looks for single changes of the limits that make `fits` true and appends them to the message of
+/// `e`.
 typedef bool fits_fn(void *ctx, const struct limits *lim);
 void suggest_limits(const struct limits *lim, fits_fn *fits, void *ctx, struct err *e);
 

@@ -7,14 +7,15 @@
 
 enum { BAR_CELLS = 60 };
 
-// --- for people -----------------------------------------------------------------------------------
+// --- for people
+// -----------------------------------------------------------------------------------
 
 static bool line(struct buf *out, const char *name, uint64_t bytes, const char *remark)
 {
     char exact[32], round[32];
 
-    return buf_printf(out, "  %-10s %18s  %12s%s%s\n", name, fmt_count(exact, bytes), fmt_bytes(round, bytes),
-                      remark[0] != '\0' ? "   " : "", remark);
+    return buf_printf(out, "  %-10s %18s  %12s%s%s\n", name, fmt_count(exact, bytes),
+                      fmt_bytes(round, bytes), remark[0] != '\0' ? "   " : "", remark);
 }
 
 static void parts_text(char *out, size_t n, const struct plan *p, int d)
@@ -44,7 +45,8 @@ static void parts_text(char *out, size_t n, const struct plan *p, int d)
         out[at - 2] = '\0';
 }
 
-/// To scale of the device's capacity; of all that is used where there is no limit, or where most of it is the file.
+/// To scale of the device's capacity; of all that is used where there is no limit, or where most of
+/// it is the file.
 static bool bar(struct buf *out, const struct plan_dev *d)
 {
     static const char *const cell[ARENA_COUNT] = { "█", "▓", "▒", "░", "░" };
@@ -86,9 +88,11 @@ static bool device_table(const struct plan *p, int i, struct buf *out)
         ok = ok && line(out, arena_kind_name((enum arena_kind)a), d->arena_bytes[a], text);
     }
     snprintf(text, sizeof(text), "granule of %s", fmt_bytes(size, d->info.granule_bytes));
-    ok = ok && line(out, "rounding", d->rounding_bytes, text) && line(out, "total", d->total_bytes, "");
+    ok = ok && line(out, "rounding", d->rounding_bytes, text) &&
+         line(out, "total", d->total_bytes, "");
     if (d->mapped_bytes > 0)
-        ok = ok && line(out, "mapped", d->mapped_bytes, "weights used in the file's mapping, not allocated");
+        ok = ok && line(out, "mapped", d->mapped_bytes,
+                        "weights used in the file's mapping, not allocated");
     if (d->info.capacity_bytes != UINT64_MAX)
         ok = ok && line(out, "capacity", d->info.capacity_bytes, "");
     if (d->info.free_bytes != UINT64_MAX) {
@@ -110,8 +114,9 @@ static const char *kv_name(enum dtype kv)
 
 bool plan_table(const struct plan *p, struct buf *out)
 {
-    bool ok = buf_printf(out, "context %lld, micro-batch %d, slots %d, kv %s%s\n\n", (long long)p->max.n_ctx,
-                         p->lim.micro_batch, p->lim.slots, kv_name(p->lim.kv), p->lim.exact ? ", exact" : "");
+    bool ok = buf_printf(out, "context %lld, micro-batch %d, slots %d, kv %s%s\n\n",
+                         (long long)p->max.n_ctx, p->lim.micro_batch, p->lim.slots,
+                         kv_name(p->lim.kv), p->lim.exact ? ", exact" : "");
 
     for (int d = 0; d < p->n_devs; d++)
         ok = ok && device_table(p, d, out);
@@ -121,7 +126,8 @@ bool plan_table(const struct plan *p, struct buf *out)
     return ok;
 }
 
-// --- for programs ---------------------------------------------------------------------------------
+// --- for programs
+// ---------------------------------------------------------------------------------
 
 static bool json_parts(const struct plan *p, int d, struct buf *out)
 {
@@ -150,8 +156,8 @@ static bool json_parts(const struct plan *p, int d, struct buf *out)
 
 static bool json_limit(struct buf *out, const char *key, uint64_t bytes)
 {
-    return bytes == UINT64_MAX ? buf_printf(out, "\"%s\": null, ", key) :
-                                 buf_printf(out, "\"%s\": %" PRIu64 ", ", key, bytes);
+    return bytes == UINT64_MAX ? buf_printf(out, "\"%s\": null, ", key)
+                               : buf_printf(out, "\"%s\": %" PRIu64 ", ", key, bytes);
 }
 
 static bool json_device(const struct plan *p, int i, struct buf *out)
@@ -162,14 +168,17 @@ static bool json_device(const struct plan *p, int i, struct buf *out)
 
     ok = ok && json_limit(out, "capacity_bytes", d->info.capacity_bytes) &&
          json_limit(out, "free_bytes", d->info.free_bytes);
-    ok = ok && buf_printf(out, "\"planned_bytes\": %" PRIu64 ", \"granule_bytes\": %" PRIu64
-                               ", \"mapped_bytes\": %" PRIu64 ", \"scratch_bound\": %" PRIu64 ", \"bytes\": {",
-                          d->total_bytes + reserve, d->info.granule_bytes, d->mapped_bytes, d->scratch_bound);
+    ok = ok &&
+         buf_printf(out,
+                    "\"planned_bytes\": %" PRIu64 ", \"granule_bytes\": %" PRIu64
+                    ", \"mapped_bytes\": %" PRIu64 ", \"scratch_bound\": %" PRIu64 ", \"bytes\": {",
+                    d->total_bytes + reserve, d->info.granule_bytes, d->mapped_bytes,
+                    d->scratch_bound);
     for (int a = 0; a < ARENA_COUNT; a++)
         ok = ok && buf_printf(out, "\"%s\": %" PRIu64 ", ", arena_kind_name((enum arena_kind)a),
                               d->arena_bytes[a]);
-    ok = ok && buf_printf(out, "\"rounding\": %" PRIu64 ", \"reserve\": %" PRIu64 "}, ", d->rounding_bytes,
-                          reserve);
+    ok = ok && buf_printf(out, "\"rounding\": %" PRIu64 ", \"reserve\": %" PRIu64 "}, ",
+                          d->rounding_bytes, reserve);
     return ok && json_parts(p, i, out) && buf_addz(out, "}");
 }
 
@@ -182,19 +191,22 @@ bool plan_json(const struct plan *p, struct buf *out)
         mapped += p->dev[d].mapped_bytes;
         used += p->dev[d].used;
     }
-    bool ok = buf_printf(out, "{\n  \"fits\": %s, \"context\": %lld, \"slots\": %d, \"micro_batch\": %d, "
-                              "\"kv_type\": \"%s\", \"exact\": %s,\n  \"fingerprint\": \"%016" PRIx64
-                              "\", \"devices_used\": %d,\n  \"host\": {\"mapped\": %" PRIu64
-                              ", \"heap\": %" PRIu64 "},\n  \"devices\": [",
-                         plan_holds(p) ? "true" : "false", (long long)p->max.n_ctx, p->lim.slots,
-                         p->lim.micro_batch, kv_name(p->lim.kv), p->lim.exact ? "true" : "false", p->hash, used,
-                         mapped, p->host_staging_bytes);
+    bool ok =
+        buf_printf(out,
+                   "{\n  \"fits\": %s, \"context\": %lld, \"slots\": %d, \"micro_batch\": %d, "
+                   "\"kv_type\": \"%s\", \"exact\": %s,\n  \"fingerprint\": \"%016" PRIx64
+                   "\", \"devices_used\": %d,\n  \"host\": {\"mapped\": %" PRIu64
+                   ", \"heap\": %" PRIu64 "},\n  \"devices\": [",
+                   plan_holds(p) ? "true" : "false", (long long)p->max.n_ctx, p->lim.slots,
+                   p->lim.micro_batch, kv_name(p->lim.kv), p->lim.exact ? "true" : "false", p->hash,
+                   used, mapped, p->host_staging_bytes);
     for (int d = 0; d < p->n_devs; d++)
         ok = ok && json_device(p, d, out);
     return ok && buf_addz(out, "\n  ]\n}\n");
 }
 
-// --- for tests ------------------------------------------------------------------------------------
+// --- for tests
+// ------------------------------------------------------------------------------------
 
 static bool dump_values(const struct plan *p, struct buf *out)
 {
@@ -203,8 +215,8 @@ static bool dump_values(const struct plan *p, struct buf *out)
         const struct slot *s = &v->slot;
         bool ok = buf_printf(out, "value %d %s %s dev %d %s %" PRIu64 "+%" PRIu64 " steps %d-%d", i,
                              v->t != NULL ? v->t->name : "-", dtype_info(v->format)->name, s->dev,
-                             s->mapped ? "mapped" : arena_kind_name(s->arena), s->offset, s->bytes, v->first_step,
-                             v->last_step);
+                             s->mapped ? "mapped" : arena_kind_name(s->arena), s->offset, s->bytes,
+                             v->first_step, v->last_step);
         if (v->alias >= 0)
             ok = ok && buf_printf(out, " takes %d", v->alias);
         if (!ok || !buf_addz(out, "\n"))
@@ -217,8 +229,8 @@ static bool dump_steps(const struct plan *p, struct buf *out)
 {
     for (int i = 0; i < p->n_steps; i++) {
         const struct step *s = &p->step[i];
-        bool ok = buf_printf(out, "step %d dev %d %s%s:", i, s->dev, s->kernel != NULL ? s->kernel->name : "copy",
-                             s->sync ? " sync" : "");
+        bool ok = buf_printf(out, "step %d dev %d %s%s:", i, s->dev,
+                             s->kernel != NULL ? s->kernel->name : "copy", s->sync ? " sync" : "");
         for (int k = 0; k < NODE_SRC; k++)
             ok = ok && (s->src[k] < 0 ? buf_addz(out, " -") : buf_printf(out, " %d", s->src[k]));
         ok = ok && buf_addz(out, " ->");

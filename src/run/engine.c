@@ -7,13 +7,15 @@
 
 enum { CTX_DEFAULT = 4096, MICRO_BATCH_DEFAULT = 512, MAX_DEVICES = 64 };
 
-// --- devices --------------------------------------------------------------------------------------
+// --- devices
+// --------------------------------------------------------------------------------------
 
 static bool bad_device(const char *p, size_t n, struct err *e)
 {
     char text[64];
 
-    return err_set(e, ERR_ARG, "--on \"%s\": a comma list of cpu (once) and sim:SIZE_MIB is allowed",
+    return err_set(e, ERR_ARG,
+                   "--on \"%s\": a comma list of cpu (once) and sim:SIZE_MIB is allowed",
                    err_bytes(text, sizeof(text), p, n));
 }
 
@@ -72,9 +74,11 @@ bool devices_open(struct engine *en, const struct engine_opts *o, struct err *e)
     }
 }
 
-// --- limits ---------------------------------------------------------------------------------------
+// --- limits
+// ---------------------------------------------------------------------------------------
 
-static bool make_limits(struct limits *lim, const struct engine_opts *o, const struct model *m, struct err *e)
+static bool make_limits(struct limits *lim, const struct engine_opts *o, const struct model *m,
+                        struct err *e)
 {
     int64_t ctx = o->ctx;
 
@@ -87,7 +91,9 @@ static bool make_limits(struct limits *lim, const struct engine_opts *o, const s
         .micro_batch = (int)(micro_batch < ctx ? micro_batch : ctx),
         .slots = o->slots > 0 ? o->slots : 1,
         .ctx = ctx,
-        .kv = o->kv_set ? o->kv : o->exact ? DTYPE_F32 : DTYPE_F16,
+        .kv = o->kv_set  ? o->kv
+              : o->exact ? DTYPE_F32
+                         : DTYPE_F16,
         .exact = o->exact,
         .reserve_bytes = o->reserve_bytes,
     };
@@ -109,9 +115,11 @@ static struct weight_place *find_places(const struct gguf *g)
     return w;
 }
 
-// --- the engine -----------------------------------------------------------------------------------
+// --- the engine
+// -----------------------------------------------------------------------------------
 
-/// A vocabulary that we cannot read does not keep the model from being planned, or fed with token ids.
+/// A vocabulary that we cannot read does not keep the model from being planned, or fed with token
+/// ids.
 static bool read_vocabulary(struct engine *en, struct err *e)
 {
     struct err why = { 0 };
@@ -124,7 +132,8 @@ static bool read_vocabulary(struct engine *en, struct err *e)
     return true;
 }
 
-static bool read_file(struct engine *en, const char *path, const struct engine_opts *o, struct err *e)
+static bool read_file(struct engine *en, const char *path, const struct engine_opts *o,
+                      struct err *e)
 {
     struct gguf_opts go = { .no_mmap = o->no_mmap, .head_only = o->plan_only };
 
@@ -135,14 +144,15 @@ static bool read_file(struct engine *en, const char *path, const struct engine_o
     return model_graph(&en->graph, en->model, en->gguf, e);
 }
 
-bool engine_open(struct engine *en, const char *path, const struct engine_opts *o, load_progress_fn *progress,
-                 void *ctx, struct err *e)
+bool engine_open(struct engine *en, const char *path, const struct engine_opts *o,
+                 load_progress_fn *progress, void *ctx, struct err *e)
 {
     int64_t start = clock_ns();
     struct limits lim;
 
     *en = (struct engine){ 0 };
-    if (!read_file(en, path, o, e) || !make_limits(&lim, o, en->model, e) || !devices_open(en, o, e))
+    if (!read_file(en, path, o, e) || !make_limits(&lim, o, en->model, e) ||
+        !devices_open(en, o, e))
         goto fail;
     en->places = find_places(en->gguf);
     if (!place_find(&en->plan, en->graph, en->places, &lim, en->dev, en->n_devs, e))

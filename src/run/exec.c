@@ -1,14 +1,15 @@
 // exec.c - runs the plan's steps, as they are, at the planned addresses. Allocates nothing.
 //
-// The lists of launches are made once, when the model is loaded; a batch changes only the numbers in
-// inst.now, which all launches point to.
+// The lists of launches are made once, when the model is loaded; a batch changes only the numbers
+// in inst.now, which all launches point to.
 
 #include "run/run_int.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-// --- programs -------------------------------------------------------------------------------------
+// --- programs
+// -------------------------------------------------------------------------------------
 
 /// Whether a step works on rows of logits alone.
 static bool makes_outputs(const struct plan *p, const struct step *s)
@@ -106,8 +107,8 @@ void exec_init(struct inst *in)
 
     program_init(in, &in->full, true);
     program_init(in, &in->silent, false);
-    in->logits = p->dev[logits->slot.dev].info.in_place ? (const float *)inst_address(in, p->logits) :
-                                                           (const float *)(const void *)in->staging;
+    in->logits = p->dev[logits->slot.dev].info.in_place ? (const float *)inst_address(in, p->logits)
+                                                        : (const float *)(const void *)in->staging;
     if (p->lim.guard_bytes > 0) {
         in->guard_text = xmalloc(align_up_u64(p->lim.guard_bytes, 64));
         memset(in->guard_text, 0xa5, align_up_u64(p->lim.guard_bytes, 64));
@@ -121,10 +122,12 @@ void exec_done(struct inst *in)
     free(in->guard_text);
 }
 
-// --- a batch --------------------------------------------------------------------------------------
+// --- a batch
+// --------------------------------------------------------------------------------------
 
 /// The page table's row of one sequence, as far as its tokens reach.
-static bool check_pages(const struct inst *in, const struct batch *b, int slot, int last_pos, struct err *e)
+static bool check_pages(const struct inst *in, const struct batch *b, int slot, int last_pos,
+                        struct err *e)
 {
     const struct plan *p = in->plan;
     int64_t per_slot = kv_slot_pages(0, &p->max);
@@ -134,8 +137,8 @@ static bool check_pages(const struct inst *in, const struct batch *b, int slot, 
     for (int64_t t = 0; t <= last_pos / KV_PAGE_TOKENS; t++) {
         int32_t page = b->page_table[slot * per_slot + t];
         if (page < 0 || page >= in->n_pages)
-            return err_set(e, ERR_ARG, "slot %d has page %d for tile %lld; there are %lld pages", slot, page,
-                           (long long)t, (long long)in->n_pages);
+            return err_set(e, ERR_ARG, "slot %d has page %d for tile %lld; there are %lld pages",
+                           slot, page, (long long)t, (long long)in->n_pages);
     }
     return true;
 }
@@ -145,9 +148,11 @@ static bool check_batch(const struct inst *in, const struct batch *b, struct err
     const struct plan *p = in->plan;
 
     if (b->n_tokens < 1 || b->n_tokens > p->lim.micro_batch)
-        return err_set(e, ERR_ARG, "%d tokens in a batch, 1 to %d are planned", b->n_tokens, p->lim.micro_batch);
+        return err_set(e, ERR_ARG, "%d tokens in a batch, 1 to %d are planned", b->n_tokens,
+                       p->lim.micro_batch);
     if (b->n_outputs < 0 || b->n_outputs > p->lim.outputs)
-        return err_set(e, ERR_ARG, "%d outputs of a batch, 0 to %d are planned", b->n_outputs, p->lim.outputs);
+        return err_set(e, ERR_ARG, "%d outputs of a batch, 0 to %d are planned", b->n_outputs,
+                       p->lim.outputs);
     for (int i = 0; i < b->n_tokens; i++) {
         bool goes_on = i > 0 && b->slot[i] == b->slot[i - 1];
         bool last = i + 1 == b->n_tokens || b->slot[i + 1] != b->slot[i];
@@ -157,7 +162,8 @@ static bool check_batch(const struct inst *in, const struct batch *b, struct err
         if (b->slot[i] < 0 || b->slot[i] >= p->lim.slots)
             return err_set(e, ERR_ARG, "slot %d of %d", b->slot[i], p->lim.slots);
         if (b->pos[i] < 0 || b->pos[i] >= p->max.n_ctx)
-            return err_set(e, ERR_ARG, "position %d in a context of %lld", b->pos[i], (long long)p->max.n_ctx);
+            return err_set(e, ERR_ARG, "position %d in a context of %lld", b->pos[i],
+                           (long long)p->max.n_ctx);
         if (goes_on && b->pos[i] != b->pos[i - 1] + 1)
             return err_set(e, ERR_ARG, "position %d follows %d", b->pos[i], b->pos[i - 1]);
         for (int k = 0; !goes_on && k < i; k++)
@@ -167,7 +173,8 @@ static bool check_batch(const struct inst *in, const struct batch *b, struct err
             return false;
     }
     for (int i = 0; i < b->n_outputs; i++)
-        if (b->output[i] < 0 || b->output[i] >= b->n_tokens || (i > 0 && b->output[i] <= b->output[i - 1]))
+        if (b->output[i] < 0 || b->output[i] >= b->n_tokens ||
+            (i > 0 && b->output[i] <= b->output[i - 1]))
             return err_set(e, ERR_ARG, "output %d is token %d of %d", i, b->output[i], b->n_tokens);
     return true;
 }
@@ -176,8 +183,11 @@ static bool write_inputs(struct inst *in, const struct batch *b, struct err *e)
 {
     const struct plan *p = in->plan;
     const int32_t *data[IN_COUNT] = {
-        [IN_TOKENS] = b->token, [IN_POS] = b->pos,        [IN_SEQ] = b->slot,
-        [IN_OUT_IDS] = b->output, [IN_PAGE_TABLE] = b->page_table,
+        [IN_TOKENS] = b->token,
+        [IN_POS] = b->pos,
+        [IN_SEQ] = b->slot,
+        [IN_OUT_IDS] = b->output,
+        [IN_PAGE_TABLE] = b->page_table,
     };
 
     for (int d = 0; d < p->n_devs; d++)
@@ -186,7 +196,8 @@ static bool write_inputs(struct inst *in, const struct batch *b, struct err *e)
             if (v < 0)
                 continue;
             uint64_t bytes = tensor_bytes(p->value[v].t, &in->now);
-            if (bytes > 0 && !in->devs[d]->ops->write(in->devs[d], inst_address(in, v), data[i], bytes, e))
+            if (bytes > 0 &&
+                !in->devs[d]->ops->write(in->devs[d], inst_address(in, v), data[i], bytes, e))
                 return false;
         }
     return true;
@@ -199,8 +210,10 @@ bool exec_copy(struct inst *in, const struct step *s, struct err *e)
     struct dev *a = in->devs[from->slot.dev], *b = in->devs[s->dev];
     uint64_t bytes = tensor_bytes(from->t, &in->now);
 
-    return a->ops->wait(a, e) && a->ops->read(a, in->staging, inst_address(in, s->src[0]), bytes, e) &&
-           b->ops->wait(b, e) && b->ops->write(b, inst_address(in, s->dst[0]), in->staging, bytes, e);
+    return a->ops->wait(a, e) &&
+           a->ops->read(a, in->staging, inst_address(in, s->src[0]), bytes, e) &&
+           b->ops->wait(b, e) &&
+           b->ops->write(b, inst_address(in, s->dst[0]), in->staging, bytes, e);
 }
 
 static bool run_program(struct inst *in, const struct program *pr, struct err *e)
@@ -208,8 +221,8 @@ static bool run_program(struct inst *in, const struct program *pr, struct err *e
     for (int i = 0; i < pr->n_segs; i++) {
         const struct segment *seg = &pr->seg[i];
         struct dev *d = in->devs[seg->dev];
-        bool ok = seg->copy >= 0 ? exec_copy(in, &in->plan->step[seg->copy], e) :
-                                   d->ops->run(d, &pr->launch[seg->first], seg->n, e);
+        bool ok = seg->copy >= 0 ? exec_copy(in, &in->plan->step[seg->copy], e)
+                                 : d->ops->run(d, &pr->launch[seg->first], seg->n, e);
         if (!ok)
             return false;
     }
@@ -226,7 +239,8 @@ static bool read_logits(struct inst *in, struct err *e)
 
     if (in->plan->dev[v->slot.dev].info.in_place)
         return true;
-    return d->ops->read(d, in->staging, inst_address(in, in->plan->logits), tensor_bytes(v->t, &in->now), e);
+    return d->ops->read(d, in->staging, inst_address(in, in->plan->logits),
+                        tensor_bytes(v->t, &in->now), e);
 }
 
 bool inst_eval(struct inst *in, const struct batch *b, struct err *e)

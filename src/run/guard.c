@@ -52,7 +52,8 @@ static bool begin_lives(struct inst *in, int step, struct err *e)
         struct dev *d = in->devs[x->slot.dev];
         if (!is_temporary(x) || x->first_step != step || x->alias >= 0)
             continue;
-        if (!fill_nan(in, v, e) || !d->ops->write(d, (uint8_t *)inst_address(in, v) - g, in->guard_text, g, e) ||
+        if (!fill_nan(in, v, e) ||
+            !d->ops->write(d, (uint8_t *)inst_address(in, v) - g, in->guard_text, g, e) ||
             !d->ops->write(d, behind(in, v), in->guard_text, g, e))
             return false;
     }
@@ -71,13 +72,15 @@ static bool end_lives(struct inst *in, int step, struct err *e)
 {
     for (int v = 0; v < in->plan->n_values; v++) {
         const struct value *x = &in->plan->value[v];
-        if (is_temporary(x) && x->last_step == step && !is_taken_over(in->plan, v) && !fill_nan(in, v, e))
+        if (is_temporary(x) && x->last_step == step && !is_taken_over(in->plan, v) &&
+            !fill_nan(in, v, e))
             return false;
     }
     return true;
 }
 
-static bool intact(struct inst *in, int v, const uint8_t *at, const char *side, int step, struct err *e)
+static bool intact(struct inst *in, int v, const uint8_t *at, const char *side, int step,
+                   struct err *e)
 {
     const struct value *x = &in->plan->value[v];
     struct dev *d = in->devs[x->slot.dev];
@@ -105,7 +108,8 @@ static bool check_guards(struct inst *in, int step, struct err *e)
         if (!is_temporary(x) || step < x->first_step || step > x->last_step)
             continue;
         const uint8_t *front = (const uint8_t *)inst_address(in, v) - guard_bytes(in);
-        if (!intact(in, v, front, "in front", step, e) || !intact(in, v, behind(in, v), "behind the end", step, e))
+        if (!intact(in, v, front, "in front", step, e) ||
+            !intact(in, v, behind(in, v), "behind the end", step, e))
             return false;
     }
     return true;
@@ -119,8 +123,9 @@ bool guard_run(struct inst *in, const struct program *pr, struct err *e)
         if (!begin_lives(in, i, e))
             return false;
         if (pr->kept[i]) {
-            bool ok = s->kernel == NULL ? exec_copy(in, s, e) :
-                                          d->ops->run(d, &pr->launch[pr->launch_of[i]], 1, e) && d->ops->wait(d, e);
+            bool ok = s->kernel == NULL ? exec_copy(in, s, e)
+                                        : d->ops->run(d, &pr->launch[pr->launch_of[i]], 1, e) &&
+                                              d->ops->wait(d, e);
             if (!ok || !check_guards(in, i, e))
                 return false;
         }

@@ -1,7 +1,7 @@
 // kv.c - the plan's KV pages, handed out to sequences.
 //
-// Layers that keep everything share one page table; layers with a window use a ring of pages that is
-// theirs by slot, so there is nothing to hand out for them.
+// Layers that keep everything share one page table; layers with a window use a ring of pages that
+// is theirs by slot, so there is nothing to hand out for them.
 
 #include "run/kv.h"
 
@@ -19,7 +19,8 @@ static void find_windows(struct kv_pool *kv, const struct plan *p)
         for (int k = 0; k < kv->n_windows; k++)
             known = known || kv->window[k].window == w;
         if (!known)
-            kv->window[kv->n_windows++] = (struct kv_window){ w, kv_slot_pages(w, &p->max) * KV_PAGE_TOKENS };
+            kv->window[kv->n_windows++] =
+                (struct kv_window){ w, kv_slot_pages(w, &p->max) * KV_PAGE_TOKENS };
     }
 }
 

@@ -39,7 +39,8 @@ static bool compare(const struct inst *in, struct err *e)
         uint64_t taken = inst_device_bytes(in, d), planned = plan_device_bytes(in->plan, d);
         if (taken != planned)
             return err_set(e, ERR_DEVICE, "%s: %llu bytes were planned, %llu allocated",
-                           in->plan->dev[d].info.name, (unsigned long long)planned, (unsigned long long)taken);
+                           in->plan->dev[d].info.name, (unsigned long long)planned,
+                           (unsigned long long)taken);
     }
     return true;
 }
@@ -54,14 +55,16 @@ static const uint8_t *weight_data(const struct gguf *g, const struct tensor *t, 
     return data == NULL || skip > all || bytes > all - skip ? NULL : data + skip;
 }
 
-static bool check_mapped(const struct inst *in, const struct value *v, const uint8_t *data, struct err *e)
+static bool check_mapped(const struct inst *in, const struct value *v, const uint8_t *data,
+                         struct err *e)
 {
     uint64_t bytes;
     const uint8_t *map = gguf_file_map(in->g, v->slot.file, &bytes);
 
     if (map == NULL || v->slot.offset > bytes || v->slot.bytes > bytes - v->slot.offset ||
         map + v->slot.offset != data)
-        return err_set(e, ERR_FORMAT, "tensor %s is not in the file where the plan has it", v->t->name);
+        return err_set(e, ERR_FORMAT, "tensor %s is not in the file where the plan has it",
+                       v->t->name);
     return true;
 }
 
@@ -79,7 +82,8 @@ static bool load_weights(struct inst *in, load_progress_fn *progress, void *ctx,
             continue;
         const uint8_t *data = weight_data(in->g, v->t, v->slot.bytes);
         if (data == NULL)
-            return err_set(e, ERR_FORMAT, "tensor %s: its data is missing from the file", v->t->name);
+            return err_set(e, ERR_FORMAT, "tensor %s: its data is missing from the file",
+                           v->t->name);
         if (v->slot.mapped) {
             if (!check_mapped(in, v, data, e))
                 return false;
@@ -112,8 +116,8 @@ static void note_sizes(struct inst *in)
     in->n_pages = in->plan->lim.slots * kv_slot_pages(0, &in->plan->max);
 }
 
-bool inst_load(struct inst **out, const struct plan *p, const struct gguf *g, struct dev *const *devs,
-               load_progress_fn *progress, void *ctx, struct err *e)
+bool inst_load(struct inst **out, const struct plan *p, const struct gguf *g,
+               struct dev *const *devs, load_progress_fn *progress, void *ctx, struct err *e)
 {
     struct inst *in = xcalloc(1, sizeof(*in));
 

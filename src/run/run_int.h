@@ -12,7 +12,8 @@ struct segment {
     int copy;
 };
 
-/// The plan's steps as lists that devices take whole: each device's steps up to the next copy that it is part of.
+/// The plan's steps as lists that devices take whole: each device's steps up to the next copy that
+/// it is part of.
 struct program {
     struct launch *launch;
     struct segment *seg;
@@ -24,17 +25,17 @@ struct program {
 struct inst {
     const struct plan *plan;
     const struct gguf *g;
-    struct dev *const *devs;                 // the plan's
-    struct dev_mem (*mem)[ARENA_COUNT];      // [n_devs]
-    struct dims now;                         // launches point here
+    struct dev *const *devs;            // the plan's
+    struct dev_mem (*mem)[ARENA_COUNT]; // [n_devs]
+    struct dims now;                    // launches point here
     struct program full;
-    struct program silent;                   // without the steps that only make logits
-    uint8_t *staging;                        // host buffer of plan.host_staging_bytes
-    const float *logits;                     // where the host reads them
+    struct program silent; // without the steps that only make logits
+    uint8_t *staging;      // host buffer of plan.host_staging_bytes
+    const float *logits;   // where the host reads them
     int64_t n_vocab_in, n_vocab_out;
-    int64_t n_pages;                         // of layers that keep everything
-    int n_outputs;                           // of the last batch
-    uint8_t *guard_text;                     // 0xa5 ..., where the plan has guards
+    int64_t n_pages;     // of layers that keep everything
+    int n_outputs;       // of the last batch
+    uint8_t *guard_text; // 0xa5 ..., where the plan has guards
 };
 
 /// The address of a value, as its device sees it.

@@ -20,7 +20,8 @@ bool seq_new(struct seq **out, struct kv_pool *kv, struct err *e)
     while (slot < kv->n_slots && kv->taken[slot])
         slot++;
     if (slot == kv->n_slots)
-        return err_set(e, ERR_NOFIT, "all %d sequences that were planned for are in use (--slots)", kv->n_slots);
+        return err_set(e, ERR_NOFIT, "all %d sequences that were planned for are in use (--slots)",
+                       kv->n_slots);
     struct seq *s = xcalloc(1, sizeof(*s));
     s->kv = kv;
     s->slot = slot;
@@ -52,7 +53,8 @@ const int32_t *seq_tokens(const struct seq *s)
     return s->token;
 }
 
-/// Position p of a ring is overwritten by p + ring. To go on at n, positions n - window + 1 ... n - 1 must be there.
+/// Position p of a ring is overwritten by p + ring. To go on at n, positions n - window + 1 ... n -
+/// 1 must be there.
 int seq_keep(struct seq *s, int n)
 {
     const struct kv_pool *kv = s->kv;
@@ -133,11 +135,12 @@ static bool has_room(const struct seq *s, int n, struct err *e)
 
     if (n <= room)
         return true;
-    return err_set(e, ERR_NOFIT, "%d tokens, but only %lld more fit the context of %lld", n, (long long)room,
-                   (long long)s->kv->n_ctx);
+    return err_set(e, ERR_NOFIT, "%d tokens, but only %lld more fit the context of %lld", n,
+                   (long long)room, (long long)s->kv->n_ctx);
 }
 
-bool seq_eval(struct seq *s, const int32_t *token, int n, seq_progress_fn *progress, void *ctx, struct err *e)
+bool seq_eval(struct seq *s, const int32_t *token, int n, seq_progress_fn *progress, void *ctx,
+              struct err *e)
 {
     int most = inst_plan(s->kv->in)->lim.micro_batch;
 
@@ -156,7 +159,8 @@ bool seq_eval(struct seq *s, const int32_t *token, int n, seq_progress_fn *progr
     return true;
 }
 
-bool seq_eval_all(struct seq *s, const int32_t *token, int n, seq_logits_fn *fn, void *ctx, struct err *e)
+bool seq_eval_all(struct seq *s, const int32_t *token, int n, seq_logits_fn *fn, void *ctx,
+                  struct err *e)
 {
     int most = inst_plan(s->kv->in)->lim.outputs; // at most the micro-batch
 

@@ -6,7 +6,8 @@
 #include "plan/place.h"
 #include "plan/plan.h"
 
-/// A device whose kernels are never run. Kernels of quantized products take A8; norms, GLU and attention can write it.
+/// A device whose kernels are never run. Kernels of quantized products take A8; norms, GLU and
+/// attention can write it.
 struct fake_dev {
     struct dev dev;
     struct dev_info info;
@@ -14,8 +15,8 @@ struct fake_dev {
 };
 void fake_dev_init(struct fake_dev *f, const char *name, uint64_t free_bytes);
 
-/// Weights by name: "m7.12.64x96" is a matrix of type 12 with 64 columns and 96 rows, "v7.64" a vector; 7 is its
-/// index in the file. Every weight is there.
+/// Weights by name: "m7.12.64x96" is a matrix of type 12 with 64 columns and 96 rows, "v7.64" a
+/// vector; 7 is its index in the file. Every weight is there.
 struct weight_source fake_weights(void);
 /// Where weights lie in a file of `n` tensors: in order, each 1 MiB apart.
 struct weight_place *fake_places(int n);
@@ -24,9 +25,9 @@ enum { FAKE_WEIGHTS = 4096 };
 /// A decoder as architectures write it: norm, q k v, rope, attention, residuals, GLU.
 struct shape {
     int n_blocks, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
-    int window;       // of every second block
-    enum dtype type;  // of matrices
-    bool post_norm;   // norms behind attention and feed-forward
+    int window;      // of every second block
+    enum dtype type; // of matrices
+    bool post_norm;  // norms behind attention and feed-forward
     bool tied;
     bool softcap;
 };

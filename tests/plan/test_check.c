@@ -27,9 +27,19 @@ struct fixture {
 
 static int setup(void **state)
 {
-    const struct shape s = { .n_blocks = 2, .n_embd = 64, .n_heads = 2, .n_kv_heads = 1, .head_dim = 32, .n_ff = 192,
-                             .n_vocab = 256, .window = 64, .type = DTYPE_Q8_0, .post_norm = true };
-    const struct limits lim = { .micro_batch = 16, .outputs = 2, .slots = 2, .ctx = 256, .kv = DTYPE_F16 };
+    const struct shape s = { .n_blocks = 2,
+                             .n_embd = 64,
+                             .n_heads = 2,
+                             .n_kv_heads = 1,
+                             .head_dim = 32,
+                             .n_ff = 192,
+                             .n_vocab = 256,
+                             .window = 64,
+                             .type = DTYPE_Q8_0,
+                             .post_norm = true };
+    const struct limits lim = {
+        .micro_batch = 16, .outputs = 2, .slots = 2, .ctx = 256, .kv = DTYPE_F16
+    };
     struct fixture *f = xcalloc(1, sizeof(*f));
     struct assign a;
 
@@ -145,7 +155,8 @@ static void every_overlap_in_time_and_address_is_found(void **state)
         for (int j = 0; j < f->p->n_values; j++) {
             const struct value *x = &f->p->value[i], *y = &f->p->value[j];
             if (i == j || x->slot.dev != y->slot.dev || x->slot.arena != y->slot.arena ||
-                x->first_step > y->last_step || y->first_step > x->last_step || x->alias == j || y->alias == i)
+                x->first_step > y->last_step || y->first_step > x->last_step || x->alias == j ||
+                y->alias == i)
                 continue;
             struct broken b = break_it(f->p);
             b.value[i].slot.offset = y->slot.offset;

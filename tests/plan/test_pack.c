@@ -17,7 +17,8 @@ static int random_spans(struct span *s, uint64_t seed)
 
     for (int i = 0; i < n; i++) {
         int first = (int)fake_rand(&seed, STEPS), len = (int)fake_rand(&seed, 8);
-        s[i] = (struct span){ first, first + len < STEPS ? first + len : STEPS - 1, 64u * fake_rand(&seed, 100), 0 };
+        s[i] = (struct span){ first, first + len < STEPS ? first + len : STEPS - 1,
+                              64u * fake_rand(&seed, 100), 0 };
     }
     return n;
 }
@@ -36,7 +37,8 @@ static void random_spans_do_not_overlap(void **state)
             assert_int_equal(s[i].offset % 64, 0);
             for (int j = 0; j < i; j++)
                 if (s[i].first <= s[j].last && s[j].first <= s[i].last)
-                    assert_true(s[i].offset >= s[j].offset + s[j].bytes || s[j].offset >= s[i].offset + s[i].bytes);
+                    assert_true(s[i].offset >= s[j].offset + s[j].bytes ||
+                                s[j].offset >= s[i].offset + s[i].bytes);
         }
         assert_int_equal(bytes, top);
         assert_true(bytes >= bound);

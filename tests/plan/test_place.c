@@ -12,10 +12,18 @@
 enum { DEVS = 4 };
 
 static const struct shape model = {
-    .n_blocks = 12, .n_embd = 256, .n_heads = 4, .n_kv_heads = 2, .head_dim = 64, .n_ff = 768, .n_vocab = 1000,
+    .n_blocks = 12,
+    .n_embd = 256,
+    .n_heads = 4,
+    .n_kv_heads = 2,
+    .head_dim = 64,
+    .n_ff = 768,
+    .n_vocab = 1000,
     .type = DTYPE_Q8_0,
 };
-static const struct limits usual = { .micro_batch = 64, .outputs = 1, .slots = 1, .ctx = 1024, .kv = DTYPE_F16 };
+static const struct limits usual = {
+    .micro_batch = 64, .outputs = 1, .slots = 1, .ctx = 1024, .kv = DTYPE_F16
+};
 
 struct fixture {
     struct fake_dev fake[DEVS];

@@ -13,10 +13,19 @@
 enum { SEEDS = 200, MAX_DEVS = 3 };
 
 static const struct shape decoder = {
-    .n_blocks = 4, .n_embd = 128, .n_heads = 4, .n_kv_heads = 2, .head_dim = 32, .n_ff = 384, .n_vocab = 512,
-    .window = 96, .type = DTYPE_Q8_0,
+    .n_blocks = 4,
+    .n_embd = 128,
+    .n_heads = 4,
+    .n_kv_heads = 2,
+    .head_dim = 32,
+    .n_ff = 384,
+    .n_vocab = 512,
+    .window = 96,
+    .type = DTYPE_Q8_0,
 };
-static const struct limits usual = { .micro_batch = 64, .outputs = 1, .slots = 1, .ctx = 512, .kv = DTYPE_F16 };
+static const struct limits usual = {
+    .micro_batch = 64, .outputs = 1, .slots = 1, .ctx = 512, .kv = DTYPE_F16
+};
 
 struct fixture {
     struct fake_dev fake[MAX_DEVS];
@@ -35,7 +44,8 @@ static void setup(struct fixture *f)
     f->places = fake_places(FAKE_WEIGHTS);
 }
 
-static struct plan *make(const struct fixture *f, const struct graph *g, const struct limits *lim, int n_devs)
+static struct plan *make(const struct fixture *f, const struct graph *g, const struct limits *lim,
+                         int n_devs)
 {
     struct assign a;
     struct plan *p;
@@ -64,10 +74,12 @@ static int count_overlaps(const struct plan *p)
     for (int i = 0; i < p->n_values; i++)
         for (int j = 0; j < i; j++) {
             const struct value *a = &p->value[i], *b = &p->value[j];
-            if (a->slot.mapped || a->slot.dev != b->slot.dev || a->slot.arena != b->slot.arena || a->alias == j)
+            if (a->slot.mapped || a->slot.dev != b->slot.dev || a->slot.arena != b->slot.arena ||
+                a->alias == j)
                 continue;
             n += a->first_step <= b->last_step && b->first_step <= a->last_step &&
-                 a->slot.offset < b->slot.offset + b->slot.bytes && b->slot.offset < a->slot.offset + a->slot.bytes;
+                 a->slot.offset < b->slot.offset + b->slot.bytes &&
+                 b->slot.offset < a->slot.offset + a->slot.bytes;
         }
     return n;
 }
@@ -102,7 +114,8 @@ static void random_graphs_keep_every_promise(void **state)
         graph_free(g);
     }
     // The seeds must exercise what they are for.
-    print_message("aliases %d, copies %d, written as A8 %d, converted %d\n", aliases, copies, direct, converts);
+    print_message("aliases %d, copies %d, written as A8 %d, converted %d\n", aliases, copies,
+                  direct, converts);
     assert_true(aliases > 50 && copies > 50 && direct > 50 && converts > 50);
     free(f.places);
 }
@@ -184,15 +197,20 @@ static void context_changes_kv_and_page_table_alone(void **state)
         large.ctx = 65536;
         struct plan *p = make(&f, g, &small, n), *q = make(&f, g, &large, n);
         for (int d = 0; d < n; d++) {
-            assert_int_equal(p->dev[d].arena_bytes[ARENA_SCRATCH], q->dev[d].arena_bytes[ARENA_SCRATCH]);
-            assert_int_equal(p->dev[d].arena_bytes[ARENA_WEIGHTS], q->dev[d].arena_bytes[ARENA_WEIGHTS]);
-            assert_int_equal(p->dev[d].arena_bytes[ARENA_HANDOVER], q->dev[d].arena_bytes[ARENA_HANDOVER]);
+            assert_int_equal(p->dev[d].arena_bytes[ARENA_SCRATCH],
+                             q->dev[d].arena_bytes[ARENA_SCRATCH]);
+            assert_int_equal(p->dev[d].arena_bytes[ARENA_WEIGHTS],
+                             q->dev[d].arena_bytes[ARENA_WEIGHTS]);
+            assert_int_equal(p->dev[d].arena_bytes[ARENA_HANDOVER],
+                             q->dev[d].arena_bytes[ARENA_HANDOVER]);
             int table = p->input[d * IN_COUNT + IN_PAGE_TABLE];
             uint64_t rows = table >= 0 ? (65536 - 4096) / 64 * 4 : 0;
-            assert_int_equal(q->dev[d].arena_bytes[ARENA_INPUT] - p->dev[d].arena_bytes[ARENA_INPUT], rows);
+            assert_int_equal(
+                q->dev[d].arena_bytes[ARENA_INPUT] - p->dev[d].arena_bytes[ARENA_INPUT], rows);
         }
         // Two of four blocks keep everything: f16, K and V, 2 heads of 32.
-        assert_int_equal(sum_of(q, ARENA_KV) - sum_of(p, ARENA_KV), 2 * 2 * 2 * 32 * 2 * (65536 - 4096));
+        assert_int_equal(sum_of(q, ARENA_KV) - sum_of(p, ARENA_KV),
+                         2 * 2 * 2 * 32 * 2 * (65536 - 4096));
         plan_free(p);
         plan_free(q);
     }
@@ -217,7 +235,8 @@ static void norms_write_a8_where_only_products_read_them(void **state)
     (void)state;
     setup(&f);
     struct plan *p = make(&f, g, &usual, 1);
-    assert_int_equal(steps_of(p, "convert"), 0); // norm, attention, GLU and the last norm write it themselves
+    assert_int_equal(steps_of(p, "convert"),
+                     0); // norm, attention, GLU and the last norm write it themselves
     for (int i = 0; i < p->n_values; i++)
         for (int j = 0; j < i; j++)
             if (p->value[i].format == DTYPE_A8)
@@ -329,7 +348,8 @@ static void weights_lie_in_file_order_and_tied_ones_once(void **state)
             }
         }
     uint64_t table = dtype_row_bytes(DTYPE_Q8_0, s.n_embd) * (uint64_t)s.n_vocab;
-    assert_int_equal(sum_of(q, ARENA_WEIGHTS), sum_of(p, ARENA_WEIGHTS) + table); // apart: a copy each
+    assert_int_equal(sum_of(q, ARENA_WEIGHTS),
+                     sum_of(p, ARENA_WEIGHTS) + table); // apart: a copy each
     plan_free(p);
 
     uint64_t all = sum_of(q, ARENA_WEIGHTS) - table;

@@ -20,14 +20,29 @@ struct fixture {
 
 static int setup(void **state)
 {
-    const struct shape s = { .n_blocks = 4, .n_embd = 64, .n_heads = 2, .n_kv_heads = 1, .head_dim = 32, .n_ff = 192,
-                             .n_vocab = 256, .type = DTYPE_Q8_0 };
-    const struct limits lim = { .micro_batch = 16, .outputs = 1, .slots = 1, .ctx = 1000, .kv = DTYPE_F16, .reserve_bytes = 12345 };
+    const struct shape s = { .n_blocks = 4,
+                             .n_embd = 64,
+                             .n_heads = 2,
+                             .n_kv_heads = 1,
+                             .head_dim = 32,
+                             .n_ff = 192,
+                             .n_vocab = 256,
+                             .type = DTYPE_Q8_0 };
+    const struct limits lim = { .micro_batch = 16,
+                                .outputs = 1,
+                                .slots = 1,
+                                .ctx = 1000,
+                                .kv = DTYPE_F16,
+                                .reserve_bytes = 12345 };
     struct fixture *f = xcalloc(1, sizeof(*f));
     struct assign a;
 
     for (int i = 0; i < 3; i++) {
-        fake_dev_init(&f->fake[i], i == 0 ? "a" : i == 1 ? "b" : "c", i == 1 ? UINT64_MAX : 8 << 20);
+        fake_dev_init(&f->fake[i],
+                      i == 0   ? "a"
+                      : i == 1 ? "b"
+                               : "c",
+                      i == 1 ? UINT64_MAX : 8 << 20);
         f->dev[i] = &f->fake[i].dev;
     }
     f->places = fake_places(FAKE_WEIGHTS);
@@ -73,7 +88,8 @@ static void the_table_sums_to_the_byte(void **state)
     buf_init(&out, 1 << 20);
     assert_true(plan_table(f->p, &out));
     for (char *line = strtok(out.p, "\n"); line != NULL; line = strtok(NULL, "\n")) {
-        static const char *const part[] = { "  weights", "  kv", "  scratch", "  input", "  handover", "  rounding" };
+        static const char *const part[] = { "  weights", "  kv",       "  scratch",
+                                            "  input",   "  handover", "  rounding" };
         for (size_t i = 0; i < ARRAY_LEN(part); i++)
             if (strncmp(line, part[i], strlen(part[i])) == 0)
                 sum += exact_number(line);
@@ -132,8 +148,7 @@ static void json_says_the_same_and_adds_up(void **state)
     json_array_foreach(json_object_get(o, "devices"), i, dev)
     {
         json_int_t sum = 0;
-        json_object_foreach(json_object_get(dev, "bytes"), key, n)
-            sum += json_integer_value(n);
+        json_object_foreach(json_object_get(dev, "bytes"), key, n) sum += json_integer_value(n);
         assert_int_equal(number(dev, "planned_bytes"), sum);
         json_int_t reserve = i == 0 ? 12345 : 0; // b has no limit, c is not used
         assert_int_equal(sum, (json_int_t)plan_device_bytes(f->p, (int)i) + reserve);

@@ -17,10 +17,16 @@ static void device_lists_are_parsed(void **state)
         int n, cpu_at;
         uint64_t last_mib;
     } good[] = {
-        { NULL, 1, 0, 0 }, { "cpu", 1, 0, 0 }, { "sim:64", 1, -1, 64 }, { "sim:64,sim:1,cpu", 3, 2, 0 }, { "cpu,sim:4000", 2, 0, 4000 },
+        { NULL, 1, 0, 0 },
+        { "cpu", 1, 0, 0 },
+        { "sim:64", 1, -1, 64 },
+        { "sim:64,sim:1,cpu", 3, 2, 0 },
+        { "cpu,sim:4000", 2, 0, 4000 },
     };
-    static const char *const bad[] = { "",      "gpu",       "sim",      "sim:",      "sim:0",  "sim:x", "sim:64,", ",cpu", "cpu,cpu",
-                                       "CPU",   "sim:6 4",   "sim:-1",   "sim:1e3",   "cpu;cpu", "sim:99999999999", "\x01\xff" };
+    static const char *const bad[] = {
+        "",        "gpu", "sim",     "sim:",   "sim:0",   "sim:x",   "sim:64,",         ",cpu",
+        "cpu,cpu", "CPU", "sim:6 4", "sim:-1", "sim:1e3", "cpu;cpu", "sim:99999999999", "\x01\xff"
+    };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
@@ -51,8 +57,14 @@ static void device_lists_are_parsed(void **state)
 
 static void defaults_follow_the_model(void **state)
 {
-    const struct engine_opts none = { .threads = 1 }, exact = { .threads = 1, .exact = true, .ctx = 100, .slots = 3 },
-                             f16 = { .threads = 1, .exact = true, .kv_set = true, .kv = DTYPE_F16, .outputs = 7, .micro_batch = 5 };
+    const struct engine_opts none = { .threads = 1 },
+                             exact = { .threads = 1, .exact = true, .ctx = 100, .slots = 3 },
+                             f16 = { .threads = 1,
+                                     .exact = true,
+                                     .kv_set = true,
+                                     .kv = DTYPE_F16,
+                                     .outputs = 7,
+                                     .micro_batch = 5 };
     struct engine en;
 
     (void)state;
@@ -113,7 +125,8 @@ static void what_does_not_fit_is_refused_with_a_way_out(void **state)
 
 static void bad_options_and_files_leave_nothing_behind(void **state)
 {
-    const struct engine_opts good = { .threads = 1 }, negative = { .threads = 1, .ctx = -1 }, huge = { .threads = 1, .ctx = INT64_MAX / 4 };
+    const struct engine_opts good = { .threads = 1 }, negative = { .threads = 1, .ctx = -1 },
+                             huge = { .threads = 1, .ctx = INT64_MAX / 4 };
     struct engine en;
     struct err e = { 0 };
     const char *path = tiny_model("llama", true);
@@ -133,7 +146,8 @@ static void bad_options_and_files_leave_nothing_behind(void **state)
 
 static void without_a_mapping_it_is_the_same(void **state)
 {
-    const struct engine_opts mapped = { .threads = 1, .ctx = 128 }, read = { .threads = 1, .ctx = 128, .no_mmap = true };
+    const struct engine_opts mapped = { .threads = 1, .ctx = 128 },
+                             read = { .threads = 1, .ctx = 128, .no_mmap = true };
     struct engine en;
     int32_t id[30];
     float *row[2];

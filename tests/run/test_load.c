@@ -27,7 +27,8 @@ static void rig_open(struct rig *r, const char *path)
 
     log_level_set(LOG_ERROR);
     if (!gguf_open(&r->gguf, path, NULL, &e) || !model_read(&r->model, r->gguf, &e) ||
-        !model_graph(&r->graph, r->model, r->gguf, &e) || !cpu_dev_new(&r->cpu, &(struct cpu_opts){ .threads = 1 }, &e))
+        !model_graph(&r->graph, r->model, r->gguf, &e) ||
+        !cpu_dev_new(&r->cpu, &(struct cpu_opts){ .threads = 1 }, &e))
         fail_msg("%s", e.msg);
     int n = gguf_n_tensors(r->gguf);
     r->places = xcalloc((size_t)n, sizeof(*r->places));
@@ -49,7 +50,9 @@ static void rig_close(struct rig *r)
 /// Loads on `n` devices spread evenly and compares plan, instance and each device's own count.
 static void load_and_compare(const struct rig *r, int64_t ctx, int n, uint64_t granule)
 {
-    struct limits lim = { .micro_batch = 64, .outputs = 1, .slots = 1, .ctx = ctx, .kv = DTYPE_F16 };
+    struct limits lim = {
+        .micro_batch = 64, .outputs = 1, .slots = 1, .ctx = ctx, .kv = DTYPE_F16
+    };
     struct dev *dev[MAX_SIMS];
     struct assign a;
     struct plan *p;
@@ -57,9 +60,11 @@ static void load_and_compare(const struct rig *r, int64_t ctx, int n, uint64_t g
     struct err e = { 0 };
 
     for (int i = 0; i < n; i++)
-        dev[i] = sim_dev_new(&(struct sim_opts){ .name = "sim", .capacity_bytes = 8ull << 30, .granule_bytes = granule, .cpu = r->cpu });
+        dev[i] = sim_dev_new(&(struct sim_opts){
+            .name = "sim", .capacity_bytes = 8ull << 30, .granule_bytes = granule, .cpu = r->cpu });
     assign_even(&a, r->graph, n);
-    if (!plan_make(&p, r->graph, r->places, &a, &lim, dev, n, &e) || !inst_load(&in, p, r->gguf, dev, NULL, NULL, &e))
+    if (!plan_make(&p, r->graph, r->places, &a, &lim, dev, n, &e) ||
+        !inst_load(&in, p, r->gguf, dev, NULL, NULL, &e))
         fail_msg("%s", e.msg);
     for (int i = 0; i < n; i++) {
         struct sim_stats s;
@@ -91,7 +96,8 @@ static void compare_all(const char *path)
     rig_close(&r);
 }
 
-/// Every number of devices and both ends of the context, but not each with each: fresh memory is filled, gigabytes of it.
+/// Every number of devices and both ends of the context, but not each with each: fresh memory is
+/// filled, gigabytes of it.
 static void compare_some(const char *path)
 {
     static const int64_t ctx[] = { 512, 2048, 4096, 8192, 32768 };
@@ -114,7 +120,8 @@ static void tiny_models_take_exactly_what_was_planned(void **state)
 static void smollm2_takes_exactly_what_was_planned(void **state)
 {
     (void)state;
-    if (!have_file("smollm2_takes_exactly_what_was_planned", cache_path("models/SmolLM2-135M-Instruct.Q4_1.gguf")))
+    if (!have_file("smollm2_takes_exactly_what_was_planned",
+                   cache_path("models/SmolLM2-135M-Instruct.Q4_1.gguf")))
         skip();
     compare_some(cache_path("models/SmolLM2-135M-Instruct.Q4_1.gguf"));
 }
@@ -122,7 +129,8 @@ static void smollm2_takes_exactly_what_was_planned(void **state)
 static void gemma3_takes_exactly_what_was_planned(void **state)
 {
     (void)state;
-    if (!have_file("gemma3_takes_exactly_what_was_planned", cache_path("models/gemma-3-270m-q4_k_m.gguf")))
+    if (!have_file("gemma3_takes_exactly_what_was_planned",
+                   cache_path("models/gemma-3-270m-q4_k_m.gguf")))
         skip();
     compare_some(cache_path("models/gemma-3-270m-q4_k_m.gguf"));
 }
@@ -142,7 +150,9 @@ static void the_engine_plans_and_loads_the_same_on_the_cpu(void **state)
 
 static void every_failing_allocation_releases_everything(void **state)
 {
-    struct limits lim = { .micro_batch = 64, .outputs = 1, .slots = 1, .ctx = 512, .kv = DTYPE_F16 };
+    struct limits lim = {
+        .micro_batch = 64, .outputs = 1, .slots = 1, .ctx = 512, .kv = DTYPE_F16
+    };
     struct rig r;
     struct assign a;
     int n_failed = 0;
@@ -157,8 +167,10 @@ static void every_failing_allocation_releases_everything(void **state)
         struct inst *in;
         struct err e = { 0 };
         for (int i = 0; i < 2; i++)
-            dev[i] = sim_dev_new(&(struct sim_opts){
-                .name = i == 0 ? "sim0" : "sim1", .capacity_bytes = 1 << 30, .fail_alloc = i == 0 ? n : n - ARENA_COUNT, .cpu = r.cpu });
+            dev[i] = sim_dev_new(&(struct sim_opts){ .name = i == 0 ? "sim0" : "sim1",
+                                                     .capacity_bytes = 1 << 30,
+                                                     .fail_alloc = i == 0 ? n : n - ARENA_COUNT,
+                                                     .cpu = r.cpu });
         assert_true(plan_make(&p, r.graph, r.places, &a, &lim, dev, 2, &e));
         if (inst_load(&in, p, r.gguf, dev, NULL, NULL, &e)) {
             inst_free(in);
@@ -236,9 +248,11 @@ static struct graph *two_weights(const struct gguf *f, bool capped)
     struct err e = { 0 };
 
     gb_part(b, PART_EMBED, -1);
-    struct tensor *x = gb_embed(b, gb_input(b, IN_TOKENS), gb_mat(b, 256, TINY_VOCAB, "token_embd.weight"), 4);
+    struct tensor *x =
+        gb_embed(b, gb_input(b, IN_TOKENS), gb_mat(b, 256, TINY_VOCAB, "token_embd.weight"), 4);
     gb_part(b, PART_HEAD, -1);
-    x = gb_matmul(b, gb_rows(b, x, gb_input(b, IN_OUT_IDS)), gb_mat(b, 256, TINY_VOCAB, "output.weight"), NULL);
+    x = gb_matmul(b, gb_rows(b, x, gb_input(b, IN_OUT_IDS)),
+                  gb_mat(b, 256, TINY_VOCAB, "output.weight"), NULL);
     gb_logits(b, capped ? gb_softcap(b, x, 0.5f) : x);
     if (!graph_seal(&g, b, &e))
         fail_msg("%s", e.msg);
@@ -258,14 +272,18 @@ static void one_more_node_reaches_plan_load_and_executor(void **state)
     (void)state;
     rig_open(&r, tiny_model("llama", false));
     for (int i = 0; i < 2; i++) {
-        struct dev *dev = sim_dev_new(&(struct sim_opts){ .name = "sim", .capacity_bytes = 1 << 30, .cpu = r.cpu });
+        struct dev *dev = sim_dev_new(
+            &(struct sim_opts){ .name = "sim", .capacity_bytes = 1 << 30, .cpu = r.cpu });
         struct inst *in;
         g[i] = two_weights(r.gguf, i == 1);
         assign_even(&a, g[i], 1);
-        assert_true(plan_make(&p[i], g[i], r.places, &a, &lim, &dev, 1, &e) && plan_check(p[i], &e));
+        assert_true(plan_make(&p[i], g[i], r.places, &a, &lim, &dev, 1, &e) &&
+                    plan_check(p[i], &e));
         assert_true(inst_load(&in, p[i], r.gguf, &dev, NULL, NULL, &e));
         assert_int_equal(inst_device_bytes(in, 0), plan_device_bytes(p[i], 0));
-        struct batch b = { 1, (int32_t[]){ 7 }, (int32_t[]){ 0 }, (int32_t[]){ 0 }, 1, (int32_t[]){ 0 }, NULL };
+        struct batch b = {
+            1, (int32_t[]){ 7 }, (int32_t[]){ 0 }, (int32_t[]){ 0 }, 1, (int32_t[]){ 0 }, NULL
+        };
         assert_true(inst_eval(in, &b, &e));
         memcpy(row[i], inst_logits(in, 0), sizeof(row[i]));
         inst_free(in);
@@ -274,7 +292,8 @@ static void one_more_node_reaches_plan_load_and_executor(void **state)
     }
     assert_true(p[0]->hash != p[1]->hash);
     assert_int_equal(p[1]->n_steps, p[0]->n_steps + 1);
-    assert_true(plan_device_bytes(p[1], 0) > plan_device_bytes(p[0], 0)); // the uncapped logits need a place
+    assert_true(plan_device_bytes(p[1], 0) >
+                plan_device_bytes(p[0], 0)); // the uncapped logits need a place
     for (int i = 0; i < TINY_VOCAB; i++)
         assert_true(row[1][i] != row[0][i] && row[1][i] > -0.5f && row[1][i] < 0.5f);
     for (int i = 0; i < 2; i++) {

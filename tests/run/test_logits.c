@@ -1,5 +1,5 @@
-// test_logits.c - real models against the logits of float32 arithmetic, beside what llama.cpp reaches.
-// Runs as released: under the sanitizers it would take too long.
+// test_logits.c - real models against the logits of float32 arithmetic, beside what llama.cpp
+// reaches. Runs as released: under the sanitizers it would take too long.
 
 #include "run/vectors.h"
 
@@ -55,9 +55,10 @@ static void prompt_open(struct prompt *p, const char *model, int n)
         p->token[i] = int_at(tokens, (size_t)i);
 }
 
-/// Adds position number `at` of the prompt to the score: KL over the listed tokens and the rest as one outcome.
-static void add_position(struct score *s, double *num, double *den, const struct prompt *p, size_t at, const float *row,
-                         int n_vocab)
+/// Adds position number `at` of the prompt to the score: KL over the listed tokens and the rest as
+/// one outcome.
+static void add_position(struct score *s, double *num, double *den, const struct prompt *p,
+                         size_t at, const float *row, int n_vocab)
 {
     const json_t *ids = json_array_get(p->ids, at), *logits = json_array_get(p->logits, at);
     int best, first = 0;
@@ -99,8 +100,10 @@ static struct score score_prompt(struct engine *en, const struct prompt *p)
         slot[i] = 0;
     }
     for (int at = 0; at < p->n_tokens;) {
-        int n = plan->lim.micro_batch < p->n_tokens - at ? plan->lim.micro_batch : p->n_tokens - at, n_out = 0;
-        for (size_t i = listed; i < json_array_size(p->positions) && int_at(p->positions, i) < at + n; i++)
+        int n = plan->lim.micro_batch < p->n_tokens - at ? plan->lim.micro_batch : p->n_tokens - at,
+            n_out = 0;
+        for (size_t i = listed;
+             i < json_array_size(p->positions) && int_at(p->positions, i) < at + n; i++)
             out[n_out++] = int_at(p->positions, i) - at;
         struct batch b = { n, p->token + at, pos + at, slot, n_out, out, table };
         if (!inst_eval(en->inst, &b, &e))
@@ -116,7 +119,8 @@ static struct score score_prompt(struct engine *en, const struct prompt *p)
     return s;
 }
 
-/// Fed the reference's own continuation: how often the best token is another where the reference was sure.
+/// Fed the reference's own continuation: how often the best token is another where the reference
+/// was sure.
 static int disagreements(struct engine *en, const struct prompt *p, int *n_sure)
 {
     const json_t *greedy = json_object_get(p->root, "greedy");
@@ -149,7 +153,8 @@ static void compare(const char *test, const char *model, const char *file)
     double ours = 0, peer = 0;
     int wrong = 0, sure = 0;
 
-    if (!have_file(test, vectors_path("logits/peer.json")) || !have_file(test, cache_path("models/%s", file)))
+    if (!have_file(test, vectors_path("logits/peer.json")) ||
+        !have_file(test, cache_path("models/%s", file)))
         skip();
     json_t *peers = json_load_file(vectors_path("logits/peer.json"), 0, NULL);
     open_engine(&en, cache_path("models/%s", file), &o);
@@ -160,16 +165,17 @@ static void compare(const char *test, const char *model, const char *file)
         assert_int_equal(json_integer_value(json_object_get(p.root, "n_vocab")), en.model->n_vocab);
         struct score s = score_prompt(&en, &p);
         double kl = json_number_value(json_object_get(json_object_get(peers, key), "kl_mean"));
-        print_message("%s (%d tokens): n %d, nmse %.3e, kl mean %.3e max %.3e, top1 %.4f; llama.cpp's kl mean %.3e\n", key,
-                      p.n_tokens, s.n, s.nmse, s.kl_mean, s.kl_max, s.top1, kl);
+        print_message("%s (%d tokens): n %d, nmse %.3e, kl mean %.3e max %.3e, top1 %.4f; "
+                      "llama.cpp's kl mean %.3e\n",
+                      key, p.n_tokens, s.n, s.nmse, s.kl_mean, s.kl_max, s.top1, kl);
         assert_true(kl > 0);
         ours += s.kl_mean / PROMPTS;
         peer += kl / PROMPTS;
         wrong += disagreements(&en, &p, &sure);
         json_decref(p.root);
     }
-    print_message("%s: mean kl %.4e, llama.cpp %.4e, ratio %.3f; %d of %d sure tokens differ\n", model, ours, peer, ours / peer,
-                  wrong, sure);
+    print_message("%s: mean kl %.4e, llama.cpp %.4e, ratio %.3f; %d of %d sure tokens differ\n",
+                  model, ours, peer, ours / peer, wrong, sure);
     json_decref(peers);
     engine_close(&en);
     assert_true(ours <= 1.05 * peer);
@@ -180,13 +186,15 @@ static void compare(const char *test, const char *model, const char *file)
 static void smollm2_is_no_further_from_float32_than_llama_cpp(void **state)
 {
     (void)state;
-    compare("smollm2_is_no_further_from_float32_than_llama_cpp", "smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf");
+    compare("smollm2_is_no_further_from_float32_than_llama_cpp", "smollm2",
+            "SmolLM2-135M-Instruct.Q4_1.gguf");
 }
 
 static void gemma3_is_no_further_from_float32_than_llama_cpp(void **state)
 {
     (void)state;
-    compare("gemma3_is_no_further_from_float32_than_llama_cpp", "gemma3-270m", "gemma-3-270m-q4_k_m.gguf");
+    compare("gemma3_is_no_further_from_float32_than_llama_cpp", "gemma3-270m",
+            "gemma-3-270m-q4_k_m.gguf");
 }
 
 int main(void)

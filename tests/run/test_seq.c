@@ -90,7 +90,8 @@ static void going_on_from_a_kept_prefix_gives_the_same_bits(void **state)
     engine_close(&en[1]);
 }
 
-/// The ring of a window of 48 with batches of 16 is 2 pages: exactly the positions of the last 128 are there.
+/// The ring of a window of 48 with batches of 16 is 2 pages: exactly the positions of the last 128
+/// are there.
 static void a_window_keeps_exactly_as_far_back_as_it_can(void **state)
 {
     struct engine en[2];
@@ -129,6 +130,7 @@ static void what_was_lost_stays_lost_after_keeping(void **state)
     assert_true(seq_new(&s, en[1].kv, &e));
     eval(s, id, 300); // positions below 172 are overwritten
     assert_int_equal(seq_keep(s, 250), 250);
+    eval(s, id + 250, 5);                  // which brings nothing back
     assert_int_equal(seq_keep(s, 218), 0); // 218 - 47 = 171
     eval(s, id, 300);
     assert_int_equal(seq_keep(s, 250), 250);

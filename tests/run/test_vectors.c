@@ -21,11 +21,12 @@ static struct score score_model(const char *folder, const char *name, bool exact
     int n = read_ids(vectors_path("%s/tokens.txt", folder), id, MAX_IDS);
 
     open_engine(&en, vectors_path("%s/%s.gguf", folder, name), &o);
-    float *ref = read_f32(vectors_path("%s/%s.f32", folder, name), (size_t)n * (size_t)en.model->n_vocab);
+    float *ref =
+        read_f32(vectors_path("%s/%s.f32", folder, name), (size_t)n * (size_t)en.model->n_vocab);
     float *got = eval_all(&en, id, n, 0);
     struct score s = score_rows(ref, got, n, en.model->n_vocab);
-    print_message("%s/%s%s: nmse %.3e, kl mean %.3e max %.3e, top1 %.4f\n", folder, name, exact ? " --exact" : "", s.nmse,
-                  s.kl_mean, s.kl_max, s.top1);
+    print_message("%s/%s%s: nmse %.3e, kl mean %.3e max %.3e, top1 %.4f\n", folder, name,
+                  exact ? " --exact" : "", s.nmse, s.kl_mean, s.kl_max, s.top1);
     free(ref);
     free(got);
     engine_close(&en);
@@ -71,14 +72,16 @@ static void without_exact_no_further_off_than_the_peer(void **state)
     json_decref(peer);
 }
 
-/// Lines "index id gap logit" behind a first line "prompt tokens, vocabulary": what the reference goes on with.
+/// Lines "index id gap logit" behind a first line "prompt tokens, vocabulary": what the reference
+/// goes on with.
 static void tiny_models_go_on_as_the_reference_does(void **state)
 {
     static const char *const name[] = { "llama-dense", "gemma3-dense" };
     const struct engine_opts o = { .ctx = 256, .threads = 1, .exact = true };
 
     (void)state;
-    if (!have_file("tiny_models_go_on_as_the_reference_does", vectors_path("tiny/llama-dense.gguf")))
+    if (!have_file("tiny_models_go_on_as_the_reference_does",
+                   vectors_path("tiny/llama-dense.gguf")))
         skip();
     for (size_t i = 0; i < ARRAY_LEN(name); i++) {
         struct engine en;

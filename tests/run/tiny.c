@@ -34,8 +34,8 @@ struct writer {
     bool quantized;
 };
 
-static void tensor(struct writer *w, const char *name, int il, enum dtype type, int64_t cols, int64_t rows, float mean,
-                   float spread)
+static void tensor(struct writer *w, const char *name, int il, enum dtype type, int64_t cols,
+                   int64_t rows, float mean, float spread)
 {
     char full[96];
     uint64_t row_bytes;
@@ -54,13 +54,14 @@ static void tensor(struct writer *w, const char *name, int il, enum dtype type, 
         snprintf(full, sizeof(full), "%s", name);
     else
         snprintf(full, sizeof(full), "blk.%d.%s", il, name);
-    gm_tensor_data(&w->m, full, type, rows > 1 ? 2 : 1, (uint64_t[]){ (uint64_t)cols, (uint64_t)rows }, data,
-                   row_bytes * (size_t)rows);
+    gm_tensor_data(&w->m, full, type, rows > 1 ? 2 : 1,
+                   (uint64_t[]){ (uint64_t)cols, (uint64_t)rows }, data, row_bytes * (size_t)rows);
     free(x);
     free(data);
 }
 
-static void matrix(struct writer *w, const char *name, int il, enum dtype type, int64_t cols, int64_t rows)
+static void matrix(struct writer *w, const char *name, int il, enum dtype type, int64_t cols,
+                   int64_t rows)
 {
     tensor(w, name, il, type, cols, rows, 0, 1 / sqrtf((float)cols));
 }

@@ -7,8 +7,9 @@
 
 enum { TINY_VOCAB = 300, TINY_LAYERS = 6, TINY_WINDOW = 48 };
 
-/// "llama" (biases on q, output apart) or "gemma3" (windows, norms on all sides, tied). Matrices of mixed quantized
-/// types, or all F32. Returns the path of the same file for the same arguments, made at first call, removed at exit.
+/// "llama" (biases on q, output apart) or "gemma3" (windows, norms on all sides, tied). Matrices of
+/// mixed quantized types, or all F32. Returns the path of the same file for the same arguments,
+/// made at first call, removed at exit.
 const char *tiny_model(const char *arch, bool quantized);
 
 /// Reproducible token ids.

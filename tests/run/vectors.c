@@ -10,7 +10,8 @@
 
 #include <cmocka.h>
 
-static PRINTF_LIKE(5, 0) const char *under(char *out, size_t n, const char *root, const char *fallback, const char *fmt, va_list ap)
+static PRINTF_LIKE(5, 0) const char *under(char *out, size_t n, const char *root,
+                                           const char *fallback, const char *fmt, va_list ap)
 {
     int at = snprintf(out, n, "%s%s/", root != NULL ? root : "", root != NULL ? "" : fallback);
 

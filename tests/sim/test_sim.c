@@ -31,8 +31,11 @@ static int teardown(void **state)
 
 static struct dev *make(uint64_t capacity, uint64_t granule, int fail_alloc)
 {
-    return sim_dev_new(&(struct sim_opts){
-        .name = "sim0", .capacity_bytes = capacity, .granule_bytes = granule, .fail_alloc = fail_alloc, .cpu = cpu });
+    return sim_dev_new(&(struct sim_opts){ .name = "sim0",
+                                           .capacity_bytes = capacity,
+                                           .granule_bytes = granule,
+                                           .fail_alloc = fail_alloc,
+                                           .cpu = cpu });
 }
 
 static struct sim_stats stats(const struct dev *d)
@@ -128,7 +131,8 @@ static void fresh_memory_is_nan_and_copies_work(void **state)
     for (int i = 0; i < 100; i++)
         assert_true(x[i] != x[i]);
     assert_int_equal((uintptr_t)a.p % 64, 0);
-    assert_true(d->ops->write(d, (float *)a.p + 50, y, sizeof(y), &e) && d->ops->read(d, x, a.p, sizeof(x), &e));
+    assert_true(d->ops->write(d, (float *)a.p + 50, y, sizeof(y), &e) &&
+                d->ops->read(d, x, a.p, sizeof(x), &e));
     assert_true(x[50] == 1 && x[51] == 2 && x[52] != x[52]);
     d->ops->release(d, &a);
     dev_free(d);
@@ -189,7 +193,8 @@ static void read_behind(const struct run_args *a, struct team *t)
 
 static void memory_is_open_to_kernels_alone(void **state)
 {
-    static const struct kernel inside = { .name = "inside", .run = read_first }, behind = { .name = "behind", .run = read_behind };
+    static const struct kernel inside = { .name = "inside", .run = read_first },
+                               behind = { .name = "behind", .run = read_behind };
     struct dev *d = make(1 << 20, 0, 0);
     struct dev_mem a;
     struct err e = { 0 };
@@ -197,7 +202,8 @@ static void memory_is_open_to_kernels_alone(void **state)
     int status;
 
     (void)state;
-    assert_true(d->ops->alloc(d, 128, &a, &e) && d->ops->write(d, a.p, &number, sizeof(number), &e));
+    assert_true(d->ops->alloc(d, 128, &a, &e) &&
+                d->ops->write(d, a.p, &number, sizeof(number), &e));
     assert_int_not_equal(touch(a.p), 0);
     struct launch l = { .kernel = &inside, .args.src[0] = a.p };
     assert_true(d->ops->run(d, &l, 1, &e));
@@ -207,7 +213,8 @@ static void memory_is_open_to_kernels_alone(void **state)
     pid_t child = fork();
     if (child == 0) {
         struct dev *own;
-        if (!cpu_dev_new(&own, &(struct cpu_opts){ .threads = 1 }, &e)) // threads do not live on in a child
+        if (!cpu_dev_new(&own, &(struct cpu_opts){ .threads = 1 },
+                         &e)) // threads do not live on in a child
             _exit(0);
         struct dev *s = sim_dev_new(&(struct sim_opts){ .capacity_bytes = 1 << 20, .cpu = own });
         l.kernel = &behind;

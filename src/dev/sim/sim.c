@@ -1,10 +1,12 @@
 // sim.c - a device of any size, simulated: memory of its own, the CPU's kernels and threads.
 //
 // Made to catch what a real device would punish later, or never:
-//   - its memory is inaccessible but inside run, write and read; copies must lie within one allocation
+//   - its memory is inaccessible but inside run, write and read; copies must lie within one
+//   allocation
 //   - every allocation ends at an inaccessible page (to the 64 bytes that slots are aligned to)
 //   - fresh memory is filled with 0xff: NaN as a float of any width, -1 as an index
-//   - every byte is counted in granules, any allocation can be made to fail, none is given after seal
+//   - every byte is counted in granules, any allocation can be made to fail, none is given after
+//   seal
 
 #include "dev/dev.h"
 
@@ -15,7 +17,8 @@
 
 enum { SIM_GRANULE = 256, SIM_ALIGN = 64, POISON = 0xff };
 
-/// map .. p is slack in front, p .. map + map_bytes is what was asked for, behind it one page that nobody may touch.
+/// map .. p is slack in front, p .. map + map_bytes is what was asked for, behind it one page that
+/// nobody may touch.
 struct sim_mem {
     uint8_t *map, *p;
     size_t map_bytes;
@@ -67,7 +70,8 @@ static void sim_info(struct dev *d, struct dev_info *out)
     memcpy(out->name, s->name, sizeof(out->name));
 }
 
-static const struct kernel *sim_find(struct dev *d, const struct node *n, const struct dims *max, bool exact)
+static const struct kernel *sim_find(struct dev *d, const struct node *n, const struct dims *max,
+                                     bool exact)
 {
     struct dev *cpu = sim_of(d)->o.cpu;
 
@@ -86,7 +90,8 @@ static bool map_memory(struct sim_mem *m)
     size_t page = page_bytes();
 
     m->map_bytes = align_up_u64(m->asked, page);
-    m->map = mmap(NULL, m->map_bytes + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    m->map = mmap(NULL, m->map_bytes + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                  -1, 0);
     if (m->map == MAP_FAILED)
         return false;
     m->p = m->map + m->map_bytes - align_up_u64(m->asked, SIM_ALIGN);
@@ -163,7 +168,8 @@ static const struct sim_mem *holder(const struct sim_dev *s, const void *p, uint
     return NULL;
 }
 
-static bool copy(struct sim_dev *s, void *dst, const void *src, const void *own, uint64_t bytes, struct err *e)
+static bool copy(struct sim_dev *s, void *dst, const void *src, const void *own, uint64_t bytes,
+                 struct err *e)
 {
     const struct sim_mem *m = holder(s, own, bytes);
 
