@@ -275,24 +275,36 @@ static void add_values(const struct attn *x, const struct tile *tile, float *o, 
             add_part(x, tile, o, s, r, 1, to, hi[r], one);
 }
 
-/// One block: rows r0 .. r0 + rows - 1 of those that begin with token `tok`. `first`: of the lane's
-/// tiles.
+/// A tile as the rows of one run meet it.
+struct meeting {
+    struct tile tile;
+    int64_t t, tok; // the tile's number; the first token of the rows
+    bool whole;     // every row sees all of its keys
+    bool first;     // of the lane's tiles
+};
+
+/// One block: rows r0 .. r0 + rows - 1.
 static void attend_block(const struct attn *x, struct work *w, const struct lane *lane,
-                         const struct tile *tile, int64_t t, int64_t tok, int64_t r0, int rows,
-                         bool first)
+                         const struct meeting *at, int64_t r0, int rows)
 {
-    int lo[ATTN_ROWS], hi[ATTN_ROWS], from = TILE, to = 0;
+    const struct tile *tile = &at->tile;
+    int lo[ATTN_ROWS] = { 0 }, hi[ATTN_ROWS] = { TILE, TILE, TILE, TILE, TILE, TILE }, from = 0,
+        to = TILE;
     float f[ATTN_ROWS], *o = lane->o + r0 * x->dim_o;
 
-    for (int r = 0; r < rows; r++) {
-        valid_keys(x, x->pos[tok + (r0 + r) / x->group], t, &lo[r], &hi[r]);
-        if (lo[r] >= hi[r])
-            continue;
-        from = lo[r] < from ? lo[r] : from;
-        to = hi[r] > to ? hi[r] : to;
+    if (!at->whole) {
+        from = TILE;
+        to = 0;
+        for (int r = 0; r < rows; r++) {
+            valid_keys(x, x->pos[at->tok + (r0 + r) / x->group], at->t, &lo[r], &hi[r]);
+            if (lo[r] >= hi[r])
+                continue;
+            from = lo[r] < from ? lo[r] : from;
+            to = hi[r] > to ? hi[r] : to;
+        }
     }
     if (from >= to) {
-        if (first)
+        if (at->first)
             memset(o, 0, (size_t)(rows * x->dim_o) * sizeof *o);
         return;
     }
@@ -320,7 +332,7 @@ static void attend_block(const struct attn *x, struct work *w, const struct lane
         .l = lane->l + r0,
         .f = f,
     });
-    add_values(x, tile, o, w->s, rows, lo, hi, first ? NULL : f);
+    add_values(x, tile, o, w->s, rows, lo, hi, at->first ? NULL : f);
 }
 
 // --- some tokens of one sequence -----------------------------------------------------------------
@@ -375,14 +387,18 @@ static void attend_tile(const struct attn *x, struct work *w, const struct lane 
                         const struct run *r, int64_t t)
 {
     const int64_t rows = r->n * x->group, blocks = (rows + ATTN_ROWS - 1) / ATTN_ROWS;
-    int lo, hi, ignored;
+    const int64_t least = rows / blocks, more = rows % blocks; // blocks of about the same size
+    struct meeting at = { .t = t, .tok = r->tok, .first = t < r->first + LANES };
+    int lo, hi, last_lo, first_hi;
 
-    valid_keys(x, r->min_pos, t, &lo, &ignored);
-    valid_keys(x, r->max_pos, t, &ignored, &hi);
-    const struct tile tile = load_tile(x, w, r->slot, t, r->kv_head, rows, lo, hi);
-    for (int64_t i = 0; i < blocks; i++) { // of about the same size
-        const int64_t r0 = rows * i / blocks, r1 = rows * (i + 1) / blocks;
-        attend_block(x, w, lane, &tile, t, r->tok, r0, (int)(r1 - r0), t < r->first + LANES);
+    valid_keys(x, r->min_pos, t, &lo, &first_hi);
+    valid_keys(x, r->max_pos, t, &last_lo, &hi);
+    at.whole = last_lo == 0 && first_hi == TILE;
+    at.tile = load_tile(x, w, r->slot, t, r->kv_head, rows, lo, hi);
+    for (int64_t i = 0, r0 = 0; i < blocks; i++) {
+        const int64_t n = least + (i < more);
+        attend_block(x, w, lane, &at, r0, (int)n);
+        r0 += n;
     }
 }
 

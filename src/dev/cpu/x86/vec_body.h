@@ -482,14 +482,35 @@ static void FN(attn_softmax)(const struct attn_tile *t)
     }
 }
 
+/// nv vectors of the result, from number d on.
+static inline __attribute__((always_inline)) void
+combine_part(const struct attn_combine *x, const float *e, vf sum, int64_t d, int nv)
+{
+    vf o[4];
+
+    UNROLL
+    for (int v = 0; v < nv; v++)
+        o[v] = vf_set(0);
+    for (int i = 0; i < x->n; i++) {
+        const vf by = vf_set(e[i]);
+        UNROLL
+        for (int v = 0; v < nv; v++)
+            o[v] = vf_fma(vf_get(x->o[i] + d + v * L, x->dim - d - v * L), by, o[v]);
+    }
+    UNROLL
+    for (int v = 0; v < nv; v++)
+        vf_put(x->out + d + v * L, vf_div(o[v], sum), x->dim - d - v * L);
+}
+
 static void FN(attn_combine)(const struct attn_combine *x)
 {
-    float m[CHAINS], e[CHAINS], top = x->sink != NULL ? *x->sink : -INFINITY, sum = 0;
+    float m[CHAINS] = { 0 }, e[CHAINS], top = x->sink != NULL ? *x->sink : -INFINITY, sum = 0;
+    int64_t d = 0;
 
-    for (int i = 0; i < CHAINS; i++)
-        m[i] = i < x->n ? x->m[i] : 0;
-    for (int i = 0; i < x->n; i++)
+    for (int i = 0; i < x->n; i++) {
+        m[i] = x->m[i];
         top = m[i] > top ? m[i] : top;
+    }
     m[x->n] = x->sink != NULL ? *x->sink : 0;
     for (int i = 0; i < CHAINS; i += L)
         vf_store(e + i, vm_exp(vf_sub(vf_load(m + i), vf_set(top))));
@@ -498,12 +519,10 @@ static void FN(attn_combine)(const struct attn_combine *x)
         sum = fmaf(x->l[i], e[i], sum);
     if (x->sink != NULL)
         sum += e[x->n];
-    for (int64_t d = 0; d < x->dim; d += L) {
-        vf o = vf_set(0);
-        for (int i = 0; i < x->n; i++)
-            o = vf_fma(vf_get(x->o[i] + d, x->dim - d), vf_set(e[i]), o);
-        vf_put(x->out + d, vf_div(o, vf_set(sum)), x->dim - d);
-    }
+    for (; d + 4 * L <= x->dim; d += 4 * L)
+        combine_part(x, e, vf_set(sum), d, 4);
+    for (; d < x->dim; d += L)
+        combine_part(x, e, vf_set(sum), d, 1);
 }
 
 void FN(vec_fns)(struct vec_fns *f)
