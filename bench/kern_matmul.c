@@ -33,6 +33,7 @@ static const struct shape {
     { "", DTYPE_Q3_K, 4096, 4096 },
     { "", DTYPE_IQ4_XS, 4096, 4096 },
     { "", DTYPE_MXFP4, 4096, 4096 },
+    { "", DTYPE_MXFP4_PAIRS, 4096, 4096 },
     { "", DTYPE_F16, 4096, 2048 },
     { "", DTYPE_BF16, 4096, 2048 },
     { "", DTYPE_F32, 4096, 1024 },

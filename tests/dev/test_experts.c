@@ -261,7 +261,7 @@ static void exact_route(const struct route_args *r, const float *x, const float 
                         double *weight, int *id)
 {
     const int n = r->n_experts;
-    double p[300], top = -INFINITY, sum = 0;
+    double p[300], top = -HUGE_VAL, sum = 0;
     struct scored s[300], g[300];
 
     for (int e = 0; e < n; e++)
@@ -287,7 +287,7 @@ static void exact_route(const struct route_args *r, const float *x, const float 
         qsort(g, (size_t)r->n_groups, sizeof *g, by_score);
         for (int i = r->n_groups_used; i < r->n_groups; i++)
             for (int e = 0; e < size; e++)
-                s[g[i].id * size + e].c = -INFINITY;
+                s[g[i].id * size + e].c = -HUGE_VAL;
     }
     qsort(s, (size_t)n, sizeof *s, by_score);
     sum = 0;

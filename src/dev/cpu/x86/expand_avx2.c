@@ -127,17 +127,32 @@ static void expand_iq4_nl(const struct expanded *o, const void *src, int64_t n)
     }
 }
 
-static void expand_mxfp4(const struct expanded *o, const void *src, int64_t n)
+static ALWAYS_INLINE void mxfp4(const struct expanded *o, const uint8_t *p, int64_t n,
+                                const bool pairs)
 {
     const __m128i levels = _mm_setr_epi8(-128, -127, -126, -125, -124, -122, -120, -116, -128, 127,
                                          126, 125, 124, 122, 120, 116); // plus 128
-    const uint8_t *p = src;
 
     for (int64_t g = 0; g < n / 32; g++, p += 17) {
         const uint32_t e = p[0], bits = e < 2 ? 0x00200000u << e : (e - 1) << 23; // 2^(e - 128)
+        __m256i u = lookup(levels, nibbles(p + 1));
+        if (pairs) {
+            const __m128i a = _mm256_castsi256_si128(u), b = _mm256_extracti128_si256(u, 1);
+            u = _mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b));
+        }
         memcpy(&o->d[g], &bits, sizeof bits);
-        store_32(o->u + 32 * g, lookup(levels, nibbles(p + 1)));
+        store_32(o->u + 32 * g, u);
     }
+}
+
+static void expand_mxfp4(const struct expanded *o, const void *src, int64_t n)
+{
+    mxfp4(o, src, n, false);
+}
+
+static void expand_mxfp4_pairs(const struct expanded *o, const void *src, int64_t n)
+{
+    mxfp4(o, src, n, true);
 }
 
 // --- blocks of 256
@@ -294,6 +309,7 @@ void expand_fns_avx2(struct matmul_fns *f)
     f->expand[DTYPE_Q8_0] = expand_q8_0;
     f->expand[DTYPE_IQ4_NL] = expand_iq4_nl;
     f->expand[DTYPE_MXFP4] = expand_mxfp4;
+    f->expand[DTYPE_MXFP4_PAIRS] = expand_mxfp4_pairs;
     f->expand[DTYPE_Q2_K] = expand_q2_k;
     f->expand[DTYPE_Q3_K] = expand_q3_k;
     f->expand[DTYPE_Q4_K] = expand_q4_k;

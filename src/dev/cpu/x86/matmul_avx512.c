@@ -15,6 +15,8 @@ void matmul_fns_init_avx512(struct matmul_fns *f)
     f->gemv[DTYPE_Q5_K] = &gemv_q5_k_avx512;
     f->gemv[DTYPE_Q6_K] = &gemv_q6_k_avx512;
     f->gemv[DTYPE_IQ4_NL] = &gemv_iq4_nl_avx512;
+    f->gemv[DTYPE_MXFP4] = &gemv_mxfp4_avx512;
+    f->gemv[DTYPE_MXFP4_PAIRS] = &gemv_mxfp4_pairs_avx512;
     f->dots = dots_avx512;
     f->gemm = &gemm_avx512;
 }

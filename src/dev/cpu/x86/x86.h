@@ -44,6 +44,7 @@ extern const struct gemv gemv_expand_avx2,
     gemv_expand_avx512; // any quantized format, through expand
 extern const struct gemv gemv_q4_0_avx512, gemv_q4_1_avx512, gemv_q5_0_avx512, gemv_q5_1_avx512;
 extern const struct gemv gemv_iq4_nl_avx512, gemv_q8_0_avx512;
+extern const struct gemv gemv_mxfp4_avx512, gemv_mxfp4_pairs_avx512;
 extern const struct gemv gemv_q4_k_avx512, gemv_q5_k_avx512, gemv_q6_k_avx512;
 
 #endif
