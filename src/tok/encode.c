@@ -32,13 +32,20 @@ struct span {
     uint32_t id;
 };
 
+/// A tok_span by its end.
+struct part {
+    size_t end;
+    bool plain;
+};
+
 struct enc {
     const struct tok *t;
     struct tok_ids *out;
     struct merge_space space;
-    const uint8_t *text; // what `last` and spans count in
-    size_t last;         // up to here it is done
-    const struct specials *specials;
+    const uint8_t *text;    // what `last` and spans count in
+    size_t last;            // up to here it is done
+    struct part *part;      // of the text
+    size_t n_parts, i_part; // and the one that was asked for last
     struct span *todo;
     size_t n_todo, todo_cap;
     uint8_t *spaced; // text between special tokens with its spaces written as U+2581
@@ -167,6 +174,16 @@ static void take_special(struct enc *c, size_t n, size_t from, size_t to, uint32
     c->last = to;
 }
 
+/// The part that byte `at` is in.
+static struct part part_at(struct enc *c, size_t at)
+{
+    while (c->i_part > 0 && at < c->part[c->i_part - 1].end)
+        c->i_part--;
+    while (at >= c->part[c->i_part].end)
+        c->i_part++;
+    return c->part[c->i_part];
+}
+
 static void todo_push(struct enc *c, struct span s)
 {
     if (c->n_todo == c->todo_cap) {
@@ -176,13 +193,34 @@ static void todo_push(struct enc *c, struct span s)
     c->todo[c->n_todo++] = s;
 }
 
+/// The longest special token at `at` that ends at `to` or before; its bytes, 0 if there is none.
+/// What is looked for goes forward but for steps back inside one run of overlapping tokens.
+static uint32_t special_at(struct enc *c, size_t at, size_t to, uint32_t *id)
+{
+    const struct tok *t = c->t;
+    const uint8_t *p = c->text + at;
+    uint32_t len, control, control_id;
+    struct part part;
+
+    if (t->all.first[*p] == t->all.first[*p + 1])
+        return 0;
+    part = part_at(c, at);
+    if (!part.plain && part.end >= to)
+        return specials_at(&t->all, &t->text, p, to - at, id);
+    len = specials_at(&t->user, &t->text, p, to - at, id);
+    if (part.plain)
+        return len;
+    control = specials_at(&t->all, &t->text, p, part.end - at, &control_id);
+    if (control > len)
+        *id = control_id;
+    return control > len ? control : len;
+}
+
 /// Special tokens that overlap: the longest is taken first, of equals the first, then what is left
 /// and right of it. Each step to the left makes the bound smaller, so the spans are few.
 static void take_overlapping(struct enc *c, size_t n, size_t from, size_t to)
 {
-    const struct specials *s = c->specials;
-
-    todo_push(c, (struct span){ from, to, s->longest, NO_ID });
+    todo_push(c, (struct span){ from, to, c->t->all.longest, NO_ID });
     while (c->n_todo > 0) {
         struct span x = c->todo[--c->n_todo];
         struct span best = { .longest = 0 };
@@ -193,7 +231,7 @@ static void take_overlapping(struct enc *c, size_t n, size_t from, size_t to)
         }
         for (size_t at = x.from; at < x.to && best.longest < x.longest; at++) {
             uint32_t id;
-            uint32_t len = specials_at(s, &c->t->text, c->text + at, x.to - at, &id);
+            uint32_t len = special_at(c, at, x.to, &id);
 
             if (len > best.longest)
                 best = (struct span){ at, at + len, len, id };
@@ -209,11 +247,11 @@ static void take_overlapping(struct enc *c, size_t n, size_t from, size_t to)
 }
 
 /// The end of the special tokens that overlap the one at [from, to), one with another.
-static size_t overlap_end(const struct enc *c, size_t n, size_t from, size_t to)
+static size_t overlap_end(struct enc *c, size_t n, size_t from, size_t to)
 {
     for (size_t at = from + 1; at < to; at++) {
         uint32_t id;
-        uint32_t len = specials_at(c->specials, &c->t->text, c->text + at, n - at, &id);
+        uint32_t len = special_at(c, at, n, &id);
 
         if (at + len > to)
             to = at + len;
@@ -223,21 +261,18 @@ static size_t overlap_end(const struct enc *c, size_t n, size_t from, size_t to)
 
 static void encode_text(struct enc *c, size_t n)
 {
-    const struct specials *s = c->specials;
     size_t at = 0;
 
-    while (s->n > 0 && at < n) {
+    while (at < n) {
         uint32_t id;
-        uint32_t len = s->first[c->text[at]] == s->first[c->text[at] + 1]
-                           ? 0
-                           : specials_at(s, &c->t->text, c->text + at, n - at, &id);
+        uint32_t len = special_at(c, at, n, &id);
         size_t end;
 
         if (len == 0) {
             at++;
             continue;
         }
-        end = len == s->longest ? at + len : overlap_end(c, n, at, at + len);
+        end = len == c->t->all.longest ? at + len : overlap_end(c, n, at, at + len);
         if (end == at + len)
             take_special(c, n, at, end, id);
         else
@@ -248,17 +283,31 @@ static void encode_text(struct enc *c, size_t n)
         encode_plain(c, c->text + c->last, n - c->last);
 }
 
-/// For BPE: bad UTF-8 becomes U+FFFD. Returns memory to free, NULL where the text is good.
-static uint8_t *repaired(const uint8_t **text, size_t *n)
+/// For BPE: bad UTF-8 becomes U+FFFD, in each part for itself. Returns memory to free, NULL where
+/// the text is good. *part are the parts of what comes out.
+static uint8_t *repaired(const uint8_t **text, size_t *n, struct part *part, size_t n_parts)
 {
-    size_t good = utf8_good(*text, *n);
+    size_t from = 0, bad = 0, to = 0;
     uint8_t *mem;
 
-    if (good == *n)
+    for (size_t i = 0; i < n_parts; from = part[i++].end) {
+        size_t len = part[i].end - from;
+
+        bad += len - utf8_good(*text + from, len);
+    }
+    if (bad == 0)
         return NULL;
-    mem = xmalloc(good + 3 * (*n - good));
-    memcpy(mem, *text, good);
-    *n = good + utf8_repair(mem + good, *text + good, *n - good);
+    mem = xmalloc(*n + 2 * bad);
+    from = 0;
+    for (size_t i = 0; i < n_parts; i++) {
+        size_t len = part[i].end - from, good = utf8_good(*text + from, len);
+
+        memcpy(mem + to, *text + from, good);
+        to += good + utf8_repair(mem + to + good, *text + from + good, len - good);
+        from = part[i].end;
+        part[i].end = to;
+    }
+    *n = to;
     *text = mem;
     return mem;
 }
@@ -266,15 +315,31 @@ static uint8_t *repaired(const uint8_t **text, size_t *n)
 bool tok_encode(const struct tok *t, const char *text, size_t n, unsigned flags,
                 struct tok_ids *out, struct err *e)
 {
-    struct enc c = { .t = t, .out = out, .text = (const uint8_t *)text };
-    uint8_t *mem = NULL;
+    struct tok_span span = { .n = n, .plain = !(flags & TOK_PARSE_SPECIAL) };
 
-    if (n > MAX_TEXT)
-        return err_set(e, ERR_ARG, "text of %zu bytes: at most 1 GiB can be tokenized at once", n);
+    return tok_encode_spans(t, text, &span, 1, flags, out, e);
+}
+
+bool tok_encode_spans(const struct tok *t, const char *text, const struct tok_span *span,
+                      size_t n_spans, unsigned flags, struct tok_ids *out, struct err *e)
+{
+    struct enc c = { .t = t, .out = out, .text = (const uint8_t *)text, .n_parts = n_spans };
+    uint8_t *mem = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < n_spans; i++) {
+        if (span[i].n > MAX_TEXT - n)
+            return err_set(e, ERR_ARG, "text too long: at most 1 GiB can be tokenized at once");
+        n += span[i].n;
+    }
+    c.part = xmalloc((n_spans + 1) * sizeof(*c.part));
+    for (size_t i = 0, end = 0; i < n_spans; i++) {
+        end += span[i].n;
+        c.part[i] = (struct part){ .end = end, .plain = span[i].plain };
+    }
     if (!t->spm)
-        mem = repaired(&c.text, &n);
+        mem = repaired(&c.text, &n, c.part, n_spans);
     c.words = c.text;
-    c.specials = flags & TOK_PARSE_SPECIAL ? &t->all : &t->user;
     if (n >= REMEMBER_FROM) {
         uint32_t slots = 64;
 
@@ -292,6 +357,7 @@ bool tok_encode(const struct tok *t, const char *text, size_t n, unsigned flags,
     free(c.met);
     free(c.todo);
     free(c.spaced);
+    free(c.part);
     free(mem);
     return true;
 }

@@ -5,6 +5,8 @@
 
 #include "tok/tok_int.h"
 
+#include "tok/uni.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +37,8 @@ void specials_init(struct specials *s, const struct tok *t, const struct texts *
             continue;
         if (user_only && (t->attr[id] & ATTR_HIDDEN))
             continue;
+        if (utf8_good((const uint8_t *)text.p, text.n) != text.n)
+            continue; // would cut the text inside a character
         item[n++] = (struct item){ text, id };
     }
     qsort(item, n, sizeof(*item), by_text);

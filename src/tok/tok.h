@@ -35,6 +35,19 @@ void tok_ids_done(struct tok_ids *ids);
 MUST_CHECK bool tok_encode(const struct tok *t, const char *text, size_t n, unsigned flags,
                            struct tok_ids *out, struct err *e);
 
+/// A part of a text: `n` bytes, and whether control tokens may be written in it.
+struct tok_span {
+    size_t n;
+    bool plain; // text from a user: only user-defined tokens are found in it
+};
+
+/// The same for a text whose parts are not equally trusted, one behind the other: words and
+/// user-defined tokens go across their borders, so that the ids are those of the text as a whole;
+/// control tokens do not. Of the flags only TOK_ADD_SPECIAL counts.
+MUST_CHECK bool tok_encode_spans(const struct tok *t, const char *text, const struct tok_span *span,
+                                 size_t n_spans, unsigned flags, struct tok_ids *out,
+                                 struct err *e);
+
 /// The bytes one token stands for; control tokens give their text when `special`, else nothing.
 /// Borrowed; {NULL,0} for ids out of range. Tokens of byte kind give one byte.
 struct str tok_piece(const struct tok *t, int32_t id, bool special);

@@ -260,6 +260,34 @@ static void check_one(const struct tok *t, const uint8_t *p, size_t n, unsigned 
     buf_done(&b);
 }
 
+/// A text cut anywhere gives the ids of the whole, if nothing in it is trusted or all of it is
+/// plain.
+static void check_spans(const struct tok *t, const uint8_t *p, size_t n, struct tok_ids *ids)
+{
+    struct tok_ids parts = { 0 };
+    struct tok_span span[16];
+    size_t n_spans = 0, left = n;
+
+    if (utf8_good(p, n) != n)
+        return;
+    while (left > 0 && n_spans < ARRAY_LEN(span)) {
+        size_t len = n_spans + 1 == ARRAY_LEN(span) ? left : 1 + p[n - left] % left;
+
+        while (len < left && (p[n - left + len] & 0xc0) == 0x80)
+            len++; // between characters
+        span[n_spans++] = (struct tok_span){ len, true };
+        left -= len;
+    }
+    ids->n = 0;
+    CHECK(tok_encode(t, (const char *)p, n, 0, ids, NULL));
+    CHECK(tok_encode_spans(t, (const char *)p, span, n_spans, 0, &parts, NULL));
+    CHECK(parts.n == ids->n && (parts.n == 0 || memcmp(parts.id, ids->id, parts.n * 4) == 0));
+    for (size_t i = 0; i < n_spans; i++)
+        span[i].plain = i % 2;
+    CHECK(tok_encode_spans(t, (const char *)p, span, n_spans, TOK_ADD_SPECIAL, &parts, NULL));
+    tok_ids_done(&parts);
+}
+
 /// A vocabulary of the input's parts. What is left of it is text.
 static struct tok *make_from(const uint8_t **p, size_t *n, bool spm, const char *pre)
 {
@@ -308,6 +336,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         t = make_from(&p, &n, which % 2, pres[which % ARRAY_LEN(pres)]);
         for (unsigned flags = 0; t && flags < 4; flags++)
             check_one(t, p, n, flags, &ids);
+        if (t)
+            check_spans(t, p, n, &ids);
         tok_free(t);
         tok_ids_done(&ids);
         return 0;
@@ -321,6 +351,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         if (!(flags & TOK_ADD_SPECIAL))
             check_text(fixed[which], &ids, p + 1, n - 1, which + 1 == ARRAY_LEN(pres));
     }
+    check_spans(fixed[which], p + 1, n - 1, &ids);
     tok_ids_done(&ids);
     return 0;
 }

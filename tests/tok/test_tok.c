@@ -178,6 +178,11 @@ static void t03_text_above_a_gib_is_refused(void **state)
         assert_int_equal(e.code, ERR_ARG);
         assert_int_equal(ids.n, 0);
     }
+    { // nor one in parts
+        const struct tok_span parts[] = { { 1, true }, { (size_t)1 << 30, true } };
+
+        assert_false(tok_encode_spans(t, "x", parts, 2, 0, &ids, NULL));
+    }
     tok_ids_done(&ids);
     tok_free(t);
 }
@@ -243,6 +248,34 @@ static void t07_odd_vocabularies_load(void **state)
         tok_free(t);
     }
     tok_ids_done(&ids);
+}
+
+/// Special tokens that are half a character are never found: they would cut the text inside one.
+static void t07_special_tokens_do_not_cut_characters(void **state)
+{
+    static const char *const pres[] = { "gpt-2", "qwen2", "gpt-4o", "deepseek-v3", "default" };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(pres); i++) {
+        struct tokmake v = { .model = "gpt2", .pre = pres[i] };
+        struct tok_ids ids = { 0 };
+        struct tok *t;
+        char *tight = xmalloc(8); // so that a byte too far is seen
+
+        tm_bytes(&v);
+        tm_merge(&v, "a b");
+        tm_token(&v, "\xbd", TM_USER, 0);
+        tm_token(&v, "\xbd\xa0", TM_CONTROL, 0);
+        tm_token(&v, "\xf0\x9f", TM_USER, 0);
+        t = open_or_fail(&v);
+        memcpy(tight, "\u4f60a\U0001f600", 8);
+        assert_true(tok_encode(t, tight, 8, TOK_PARSE_SPECIAL, &ids, NULL));
+        for (size_t k = 0; k < ids.n; k++)
+            assert_in_range(ids.id[k], 0, 255);
+        tok_ids_done(&ids);
+        tok_free(t);
+        free(tight);
+    }
 }
 
 /// A token that is one NUL, and texts with zeros in them.
@@ -338,6 +371,62 @@ static void control_tokens_in_a_text_are_text_unless_asked_for(void **state)
     assert_true(str_is(tok_piece(t, user, false), "[user]"));
     assert_int_equal(tok_find(t, "<|im_end|>", 10), end);
     assert_int_equal(tok_find(t, "<|im_end|", 9), -1);
+    tok_free(t);
+}
+
+static void spans(const struct tok *t, const char *text, const struct tok_span *span, size_t n,
+                  const int32_t *want)
+{
+    struct tok_ids ids = { 0 };
+    size_t n_want = 0;
+
+    while (want[n_want] >= 0)
+        n_want++;
+    assert_true(tok_encode_spans(t, text, span, n, 0, &ids, NULL));
+    assert_int_equal(ids.n, n_want);
+    if (n_want)
+        assert_memory_equal(ids.id, want, n_want * sizeof(*want));
+    tok_ids_done(&ids);
+}
+
+static void control_tokens_do_not_reach_into_what_users_wrote(void **state)
+{
+    struct tokmake v = { .model = "gpt2", .pre = "gpt-2" };
+    struct tok *t;
+    int32_t end, user, ab;
+
+    (void)state;
+    tm_bytes(&v);
+    ab = tm_make(&v, "a", "b");
+    end = tm_token(&v, "<e>", TM_CONTROL, 0);
+    user = tm_token(&v, "[u]", TM_USER, 0);
+    t = open_or_fail(&v);
+#define SPANS(text, ...)                                                                           \
+    spans(t, text, (const struct tok_span[]){ __VA_ARGS__ },                                       \
+          sizeof((const struct tok_span[]){ __VA_ARGS__ }) / sizeof(struct tok_span), want)
+    {
+        const int32_t want[] = { end, '<', 'e', '>', end, -1 };
+        SPANS("<e><e><e>", { 3, false }, { 3, true }, { 3, false });
+    }
+    { // neither half inside, nor whole from outside
+        const int32_t want[] = { '<', 'e', '>', '<', 'e', '>', -1 };
+        SPANS("<e><e>", { 1, false }, { 3, true }, { 2, false });
+        SPANS("<e><e>", { 2, false }, { 1, true }, { 1, false }, { 0, true }, { 2, false });
+    }
+    { // words and user-defined tokens go across
+        const int32_t want[] = { ab, user, ab, -1 };
+        SPANS("ab[u]ab", { 1, false }, { 2, true }, { 3, false }, { 1, true });
+        SPANS("ab[u]ab", { 0, false }, { 7, true });
+    }
+    { // each part is repaired for itself
+        const int32_t want[] = { 'a', 0xef, 0xbf, 0xbd, 0xef, 0xbf, 0xbd, end, -1 };
+        SPANS("a\xc3\xa9<e>", { 2, true }, { 4, false });
+    }
+    {
+        const int32_t want[] = { -1 };
+        spans(t, "", NULL, 0, want);
+    }
+#undef SPANS
     tok_free(t);
 }
 
@@ -814,10 +903,12 @@ int main(void)
         cmocka_unit_test(t03_text_above_a_gib_is_refused),
         cmocka_unit_test(t06_byte_tokens_are_two_hex_digits),
         cmocka_unit_test(t07_odd_vocabularies_load),
+        cmocka_unit_test(t07_special_tokens_do_not_cut_characters),
         cmocka_unit_test(t07_zeros_are_bytes_as_others),
         cmocka_unit_test(t08_malformed_merges_are_passed_over),
         cmocka_unit_test(t08_many_merges_load),
         cmocka_unit_test(control_tokens_in_a_text_are_text_unless_asked_for),
+        cmocka_unit_test(control_tokens_do_not_reach_into_what_users_wrote),
         cmocka_unit_test(overlapping_special_tokens_go_longest_first),
         cmocka_unit_test(phi3_s_marks_swallow_the_white_space_after_them),
         cmocka_unit_test(bos_and_eos_are_added_as_the_file_asks),
