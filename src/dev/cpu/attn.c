@@ -173,17 +173,6 @@ static void convert_values(const struct attn *x, float *dst, uint8_t *head, int 
     }
 }
 
-/// Values that are the first numbers of the keys: F32 rows of dim_o from [dim_k][TILE].
-static void values_from_keys(const struct attn *x, float *dst, const float *keys)
-{
-    for (int d0 = 0; d0 < x->dim_v; d0 += 16) {
-        const int n = x->dim_v - d0 < 16 ? x->dim_v - d0 : 16;
-        for (int j = 0; j < TILE; j++)
-            for (int d = d0; d < d0 + n; d++)
-                dst[j * x->dim_o + d] = keys[d * TILE + j];
-    }
-}
-
 static struct tile load_tile(const struct attn *x, struct work *w, int slot, int64_t t, int kv_head,
                              int64_t rows, int lo, int hi)
 {
@@ -201,7 +190,7 @@ static struct tile load_tile(const struct attn *x, struct work *w, int slot, int
     }
     if (x->dim_o != x->dim_v || !(half || type == DTYPE_F32) || x->kv.shared) {
         if (x->kv.shared)
-            values_from_keys(x, w->values, tile.k);
+            x->f->values_from_keys(w->values, x->dim_o, tile.k, x->dim_v);
         else
             convert_values(x, w->values, v, lo, hi);
         tile.v = w->values;

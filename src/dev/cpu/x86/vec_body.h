@@ -276,6 +276,39 @@ static void FN(a8)(struct a8_part dst, const float *x, int64_t n)
     }
 }
 
+#if defined(__clang__)
+#define TURN_UNROLL
+#else
+#define TURN_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/// L x L numbers at a time are turned: zipping the first half of the vectors with the second, log2 L
+/// times, leaves their columns in order.
+static void FN(values_from_keys)(float *dst, int64_t dst_row, const float *keys, int64_t dim)
+{
+    for (int64_t d = 0; d < dim; d += L)
+        for (int j = 0; j < TILE; j += L) {
+            vf v[L], w[L];
+            TURN_UNROLL
+            for (int i = 0; i < L; i++)
+                v[i] = d + i < dim ? vf_load(keys + (d + i) * TILE + j) : vf_set(0);
+            TURN_UNROLL
+            for (int n = 1; n < L; n *= 2) {
+                TURN_UNROLL
+                for (int i = 0; i < L / 2; i++) {
+                    w[2 * i] = vf_zip_lo(v[i], v[i + L / 2]);
+                    w[2 * i + 1] = vf_zip_hi(v[i], v[i + L / 2]);
+                }
+                TURN_UNROLL
+                for (int i = 0; i < L; i++)
+                    v[i] = w[i];
+            }
+            TURN_UNROLL
+            for (int i = 0; i < L; i++)
+                vf_store(dst + (j + i) * dst_row + d, v[i]);
+        }
+}
+
 // --- attention -----------------------------------------------------------------------------------
 
 /// Arrays of vectors are registers only when their loops are gone; clang unrolls such loops by
@@ -539,6 +572,7 @@ void FN(vec_fns)(struct vec_fns *f)
     f->from_f16 = FN(from_f16);
     f->keys_from_q8 = FN(keys_from_q8);
     f->values_from_q8 = FN(values_from_q8);
+    f->values_from_keys = FN(values_from_keys);
     f->attn_mul = FN(attn_mul);
     f->attn_softmax = FN(attn_softmax);
     f->attn_combine = FN(attn_combine);
