@@ -77,8 +77,8 @@ struct vec_fns {
     void (*keys_from_q8)(float *dst, const int8_t *q, const uint16_t *scale, int dim);
     void (*values_from_q8)(float *dst, int64_t dst_row, const int8_t *q, const uint16_t *scale,
                            int dim, int lo, int hi);
-    /// Values that are the first `dim` numbers of the keys [dim][64]: dst[j * dst_row + d]. Writes whole
-    /// vectors of 16.
+    /// Values that are the first `dim` numbers of the keys [dim][64]: dst[j * dst_row + d]. Writes
+    /// whole vectors of 16.
     void (*values_from_keys)(float *dst, int64_t dst_row, const float *keys, int64_t dim);
     void (*attn_mul)(const struct attn_mul *x);
     void (*attn_softmax)(const struct attn_tile *t);

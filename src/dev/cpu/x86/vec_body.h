@@ -282,8 +282,8 @@ static void FN(a8)(struct a8_part dst, const float *x, int64_t n)
 #define TURN_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/// L x L numbers at a time are turned: zipping the first half of the vectors with the second, log2 L
-/// times, leaves their columns in order.
+/// L x L numbers at a time are turned: zipping the first half of the vectors with the second, log2
+/// L times, leaves their columns in order.
 static void FN(values_from_keys)(float *dst, int64_t dst_row, const float *keys, int64_t dim)
 {
     for (int64_t d = 0; d < dim; d += L)
