@@ -25,10 +25,16 @@ struct gemv_pair {
     __m512 d, m;
 };
 
-/// Two rows at once are no stream that a cache foresees: both are asked for in order, so far ahead.
-enum { GEMV_AHEAD = 1024 };
+/// Two rows at once are no stream that a cache foresees: both are asked for in order, so many bytes
+/// ahead. Short rows are foreseen in part, and then too early is worse than not at all.
+static inline int64_t gemv_ahead(int64_t row_bytes)
+{
+    return row_bytes < 900 ? 384 : 1024;
+}
 
-enum gemv_shape { GEMV_QUARTERS, GEMV_PAIRS };
+/// QUARTERS of numbers of at most 4 or 5 bits: sums of 8 products fit 16 bits (31 * 127 * 8), with
+/// 4 bits sums of 16 do, which saves steps when they are added up.
+enum gemv_shape { GEMV_QUARTERS, GEMV_QUARTERS_4, GEMV_QUARTERS_5, GEMV_PAIRS };
 
 /// 256 numbers of both rows times those of `tokens` tokens, from x and the same place in the next
 /// ones. `groups`: how many of the 8 are there (fewer at a row's end); the others come out as 0.
@@ -56,6 +62,14 @@ static ALWAYS_INLINE __m512i add_halves_64(__m512i a, __m512i b)
     return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
 }
 
+/// In each lane: a0 + a1, a2 + a3, b0 + b1, b2 + b3.
+static ALWAYS_INLINE __m512i add_pairs_32(__m512i a, __m512i b)
+{
+    const __m512 x = _mm512_castsi512_ps(a), y = _mm512_castsi512_ps(b);
+    return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(x, y, 0x88)),
+                            _mm512_castps_si512(_mm512_shuffle_ps(x, y, 0xdd)));
+}
+
 static ALWAYS_INLINE __m512i dot1(__m512i u, __m512i x)
 {
     return _mm512_dpbusd_epi32(_mm512_setzero_si512(), u, x);
@@ -74,6 +88,16 @@ static ALWAYS_INLINE __m512i isums(const struct gemv_pair *w, const struct gemv_
     const __m512i q[4] = { _mm512_load_si512(x->q), _mm512_load_si512(x->q + 64),
                            _mm512_load_si512(x->q + 128), _mm512_load_si512(x->q + 192) };
 
+    if (shape == GEMV_QUARTERS_4 || shape == GEMV_QUARTERS_5) {
+        const __m512i ones = _mm512_set1_epi16(1);
+        const __m512i p =
+            _mm512_madd_epi16(_mm512_packs_epi32(dot4(w->p, q), dot4(w->p + 2, q + 2)), ones);
+        const __m512i r =
+            _mm512_madd_epi16(_mm512_packs_epi32(dot4(w->q, q), dot4(w->q + 2, q + 2)), ones);
+        if (shape == GEMV_QUARTERS_4)
+            return _mm512_madd_epi16(_mm512_packs_epi32(p, r), ones);
+        return add_pairs_32(p, r);
+    }
     if (shape == GEMV_QUARTERS)
         return add_halves_64(add_halves_32(dot4(w->p, q), dot4(w->p + 2, q + 2)),
                              add_halves_32(dot4(w->q, q), dot4(w->q + 2, q + 2)));
@@ -150,7 +174,7 @@ static ALWAYS_INLINE void gemv_tokens(const struct gemv_args *a, const struct ge
             UNROLL(4)
             for (int t = 0; t < tokens; t++)
                 chain[t] = _mm512_setzero_ps();
-            const uint8_t *ahead = p + GEMV_AHEAD;
+            const uint8_t *ahead = p + gemv_ahead(a->w_bytes);
             for (int64_t b = 0; b < n_full; b++, p += f->block_bytes, q += f->block_bytes) {
                 for (int i = 0; i < 2 * f->block_bytes; i += 64)
                     _mm_prefetch((const char *)ahead + i, _MM_HINT_T0);

@@ -69,7 +69,7 @@ static ALWAYS_INLINE void block_q4_k(__m512 *chain, const int tokens, const uint
     unpack_row(w.p, p + 16, NULL);
     unpack_row(w.q, q + 16, NULL);
     unpack_d_m(&w, p, q);
-    gemv_steps(chain, tokens, &w, x, a, GEMV_QUARTERS, -1);
+    gemv_steps(chain, tokens, &w, x, a, GEMV_QUARTERS_4, -1);
 }
 
 static ALWAYS_INLINE void block_q5_k(__m512 *chain, const int tokens, const uint8_t *p,
@@ -82,7 +82,7 @@ static ALWAYS_INLINE void block_q5_k(__m512 *chain, const int tokens, const uint
     unpack_row(w.p, p + 48, p + 16);
     unpack_row(w.q, q + 48, q + 16);
     unpack_d_m(&w, p, q);
-    gemv_steps(chain, tokens, &w, x, a, GEMV_QUARTERS, -1);
+    gemv_steps(chain, tokens, &w, x, a, GEMV_QUARTERS_5, -1);
 }
 
 static ALWAYS_INLINE void run(const struct gemv_args *a, gemv_block *block, int block_bytes)

@@ -66,10 +66,7 @@ static ALWAYS_INLINE __m512i scaled(const struct row *w, const struct gemv_x *x)
                                          dot1(w->u[1], _mm512_load_si512(x->q + 64)));
     const __m512i b = _mm512_packs_epi32(dot1(w->u[2], _mm512_load_si512(x->q + 128)),
                                          dot1(w->u[3], _mm512_load_si512(x->q + 192)));
-    const __m512 m01 = _mm512_castsi512_ps(_mm512_madd_epi16(a, w->s01));
-    const __m512 m23 = _mm512_castsi512_ps(_mm512_madd_epi16(b, w->s23));
-    return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(m01, m23, 0x88)),
-                            _mm512_castps_si512(_mm512_shuffle_ps(m01, m23, 0xdd)));
+    return add_pairs_32(_mm512_madd_epi16(a, w->s01), _mm512_madd_epi16(b, w->s23));
 }
 
 static ALWAYS_INLINE __m256i d_of(const uint8_t *p, const uint8_t *q)

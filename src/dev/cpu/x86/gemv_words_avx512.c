@@ -157,7 +157,11 @@ static ALWAYS_INLINE void block(__m512 *chain, const int tokens, const uint8_t *
     w.d = _mm512_cvtph_ps(_mm512_castsi512_si256(s));
     if (f->min)
         w.m = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(s, 1));
-    gemv_steps(chain, tokens, &w, x, a, GEMV_QUARTERS, f->min ? 1 : 0);
+    gemv_steps(chain, tokens, &w, x, a,
+               f->levels  ? GEMV_QUARTERS
+               : f->fifth ? GEMV_QUARTERS_5
+                          : GEMV_QUARTERS_4,
+               f->min ? 1 : 0);
 }
 
 static ALWAYS_INLINE void run(const struct gemv_args *a, gemv_block *b, const struct words *f)
