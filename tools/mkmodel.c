@@ -8,14 +8,18 @@
 
 static void usage(FILE *f)
 {
-    fprintf(f,
-            "mkmodel --arch NAME [--type TYPE] [--tok bpe|spm|none] [--seed N] [--random]\n"
-            "        [--tied | --untied] [--rope-freqs] [--old-mla] [--layers N] [--embd N]\n"
-            "        [--heads N] [--kv-heads N] [--head-dim N] [--ffn N] [--vocab N] [--window N]\n"
-            "        [--ctx N] [--experts N] [--experts-used N] OUT.gguf\n"
-            "mkmodel --shape ZOO.json [--layers N] [--seed N] OUT.gguf\n"
-            "TYPE: a number format of GGUF, or Q4_K_M. --random: blocks of random bytes, faster.\n"
-            "Architectures:");
+    fprintf(
+        f,
+        "mkmodel --arch NAME [--type TYPE] [--tok bpe|spm|none] [--seed N] [--random]\n"
+        "        [--tied | --untied] [--rope-freqs] [--rope-factors] [--qk-norm] [--old-mla]\n"
+        "        [--direct-q] [--layers N] [--embd N] [--heads N] [--kv-heads N] [--head-dim N]\n"
+        "        [--head-dim-v N] [--rope-dim N] [--rank N] [--ffn N] [--expert-ffn N]\n"
+        "        [--vocab N] [--window N] [--ctx N] [--orig-ctx N] [--experts N]\n"
+        "        [--experts-used N] [--groups N] [--groups-used N] [--shared N] [--lead N]\n"
+        "        OUT.gguf\n"
+        "mkmodel --shape ZOO.json [--layers N] [--seed N] OUT.gguf\n"
+        "TYPE: a number format of GGUF, or Q4_K_M. --random: blocks of random bytes, faster.\n"
+        "Architectures:");
     for (int i = 0; arch_name(i); i++)
         fprintf(f, " %s", arch_name(i));
     fprintf(f, "\n");
@@ -64,7 +68,10 @@ static bool flag(struct args *a, const char *name)
     } flags[] = { { "--tied", &a->p.tied },
                   { "--untied", &a->p.untied },
                   { "--rope-freqs", &a->p.rope_freqs },
+                  { "--rope-factors", &a->p.rope_factors },
+                  { "--qk-norm", &a->p.qk_norm },
                   { "--old-mla", &a->p.old_mla },
+                  { "--direct-q", &a->p.direct_q },
                   { "--random", &a->random } };
     for (size_t i = 0; i < ARRAY_LEN(flags); i++)
         if (strcmp(name, flags[i].name) == 0)
@@ -85,6 +92,15 @@ static void option(struct args *a, const char *name, const char *value)
         { "--kv-heads", &p->kv_heads },
         { "--ffn", &p->ffn },
         { "--head-dim", &p->head_dim },
+        { "--head-dim-v", &p->head_dim_v },
+        { "--rope-dim", &p->rope_dim },
+        { "--rank", &p->rank },
+        { "--expert-ffn", &p->expert_ffn },
+        { "--orig-ctx", &p->orig_ctx },
+        { "--groups", &p->groups },
+        { "--groups-used", &p->groups_used },
+        { "--shared", &p->shared },
+        { "--lead", &p->lead },
         { "--vocab", &p->vocab },
         { "--window", &p->window },
         { "--ctx", &p->ctx },

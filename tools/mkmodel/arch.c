@@ -20,10 +20,13 @@ enum has {
     PARALLEL = 1 << 8,    // one norm before both halves
     LAYER_NORM = 1 << 9,  // key attention.layer_norm_epsilon
     MOE = 1 << 10,
-    SINKS = 1 << 11, // attention sinks, biases everywhere, ffn_norm called otherwise: gpt-oss
-    MLA = 1 << 12,   // latent attention, shared experts, dense first layer: deepseek2
-    BPE = 1 << 13,   // usual vocabulary; else SentencePiece
+    SINKS = 1 << 11,   // attention sinks, biases everywhere, ffn_norm called otherwise: gpt-oss
+    MLA = 1 << 12,     // latent attention, shared experts, dense first layer: deepseek2
+    BPE = 1 << 13,     // usual vocabulary; else SentencePiece
+    OLD_OSS = 1 << 14, // names and fused matrices of the first gpt-oss files
+    MAY_MOE = 1 << 15, // MOE where experts are asked for
 };
+
 
 struct arch {
     const char *name;
@@ -33,7 +36,7 @@ struct arch {
     int layers;      // by default: one round of the pattern
     int window;      // by default, so that tests reach it; 0: no key
     const char *pre; // tokenizer.ggml.pre for byte-level BPE
-    void (*more_keys)(struct out *o, const char *arch);
+    void (*more_keys)(struct out *o, const char *arch, const struct params *p);
 };
 
 static void put_u32(struct out *o, const char *arch, const char *key, int v)
@@ -57,54 +60,82 @@ static void put_str(struct out *o, const char *arch, const char *key, const char
     free(name);
 }
 
-static void gemma2_keys(struct out *o, const char *arch)
+static void gemma2_keys(struct out *o, const char *arch, const struct params *p)
 {
+    (void)p;
     put_f32(o, arch, "attn_logit_softcapping", 50);
     put_f32(o, arch, "final_logit_softcapping", 30);
 }
 
-static void gpt_oss_keys(struct out *o, const char *arch)
+static void gpt_oss_keys(struct out *o, const char *arch, const struct params *p)
 {
+    (void)p;
     put_str(o, arch, "rope.scaling.type", "yarn");
     put_f32(o, arch, "rope.scaling.factor", 32);
     put_u32(o, arch, "rope.scaling.original_context_length", 4096);
 }
 
-static void deepseek2_keys(struct out *o, const char *arch)
+static void deepseek2_keys(struct out *o, const char *arch, const struct params *p)
 {
-    put_u32(o, arch, "leading_dense_block_count", 1);
-    put_u32(o, arch, "expert_shared_count", 1);
+    put_u32(o, arch, "leading_dense_block_count", p->lead);
+    put_u32(o, arch, "expert_shared_count", p->shared);
+    if (p->groups > 0) {
+        put_u32(o, arch, "expert_group_count", p->groups);
+        put_u32(o, arch, "expert_group_used_count", p->groups_used);
+    }
     put_str(o, arch, "rope.scaling.type", "yarn");
     put_f32(o, arch, "rope.scaling.factor", 40);
     put_u32(o, arch, "rope.scaling.original_context_length", 4096);
 }
 
-static void phi3_keys(struct out *o, const char *arch)
+static void phi3_keys(struct out *o, const char *arch, const struct params *p)
 {
+    put_u32(o, arch, "rope.scaling.original_context_length", p->orig_ctx);
+    if (p->rope_factors)
+        put_f32(o, arch, "rope.scaling.attn_factor", 1.19f);
+}
+
+/// Stretched 16 times, without the sharper attention that goes with it.
+static void mistral3_keys(struct out *o, const char *arch, const struct params *p)
+{
+    put_str(o, arch, "rope.scaling.type", "yarn");
+    put_f32(o, arch, "rope.scaling.factor", 16);
+    put_u32(o, arch, "rope.scaling.original_context_length", p->orig_ctx);
+    put_f32(o, arch, "rope.scaling.yarn_log_multiplier", 1);
+}
+
+static void gptoss_keys(struct out *o, const char *arch, const struct params *p)
+{
+    (void)p;
+    put_f32(o, arch, "rope.scaling.factor", 32);
     put_u32(o, arch, "rope.scaling.original_context_length", 4096);
 }
 
-static void command_r_keys(struct out *o, const char *arch)
+static void command_r_keys(struct out *o, const char *arch, const struct params *p)
 {
+    (void)p;
     put_f32(o, arch, "logit_scale", 0.0625f);
     put_str(o, arch, "rope.scaling.type", "none");
 }
 
-static void cohere2_keys(struct out *o, const char *arch)
+static void cohere2_keys(struct out *o, const char *arch, const struct params *p)
 {
+    (void)p;
     put_f32(o, arch, "logit_scale", 0.25f);
     put_str(o, arch, "rope.scaling.type", "none");
 }
 
 // clang-format off
 static const struct arch archs[] = {
-    { "llama",     VOCAB_SIZE | ROPE_DIM | BPE, 10000, 1e-5f, 2, 0, "smollm", NULL },
+    { "llama",     VOCAB_SIZE | ROPE_DIM | MAY_MOE | BPE, 10000, 1e-5f, 2, 0, "smollm", NULL },
+    { "mistral3",  VOCAB_SIZE | ROPE_DIM | HEAD_DIM | BPE, 1e6f, 1e-5f, 2, 0, "tekken", mistral3_keys },
     { "gemma3",    HEAD_DIM | QK_NORM | POST_NORMS | ALWAYS_TIED, 1e6f, 1e-6f, 6, 64, "default", NULL },
     { "gemma2",    HEAD_DIM | POST_NORMS | ALWAYS_TIED, 0, 1e-6f, 2, 64, "default", gemma2_keys },
     { "qwen2",     QKV_BIAS | BPE, 1e6f, 1e-6f, 2, 0, "qwen2", NULL },
     { "qwen3",     HEAD_DIM | QK_NORM | BPE, 1e6f, 1e-6f, 2, 0, "qwen2", NULL },
     { "qwen3moe",  HEAD_DIM | QK_NORM | MOE | BPE, 1e6f, 1e-6f, 2, 0, "qwen2", NULL },
     { "gpt-oss",   HEAD_DIM | QKV_BIAS | SINKS | MOE | BPE, 150000, 1e-5f, 2, 64, "gpt-4o", gpt_oss_keys },
+    { "gptoss",    HEAD_DIM | QKV_BIAS | SINKS | OLD_OSS | MOE | BPE, 150000, 1e-5f, 2, 64, "gpt-4o", gptoss_keys },
     { "deepseek2", VOCAB_SIZE | ROPE_DIM | MLA | MOE | BPE, 10000, 1e-6f, 2, 0, "deepseek-llm", deepseek2_keys },
     { "phi3",      ROPE_DIM | FUSED, 10000, 1e-5f, 2, 0, "dbrx", phi3_keys },
     { "command-r", PARALLEL | LAYER_NORM | ALWAYS_TIED | BPE, 8e6f, 1e-5f, 2, 0, "command-r", command_r_keys },
@@ -127,10 +158,12 @@ enum role { ROLE_PLAIN, ROLE_V, ROLE_DOWN, ROLE_QKV, ROLE_HEAD, ROLE_EXPERTS };
 struct job {
     struct out *o;
     const struct arch *a;
+    unsigned has;
     struct params p; // defaults filled in
     enum dtype type;
-    bool mix_m; // Q4_K_M
-    int il;     // block, -1 outside
+    enum dtype experts_type; // if not F32, which is 0
+    bool mix_m;              // Q4_K_M
+    int il;                  // block, -1 outside
 };
 
 /// Where a row is no whole number of blocks, as llama.cpp falls back; then F16.
@@ -150,7 +183,9 @@ static enum dtype fitting(enum dtype t, uint64_t cols)
 static enum dtype matrix_type(const struct job *j, enum role role, uint64_t cols)
 {
     enum dtype t = j->type;
-    if (t == DTYPE_MXFP4 && (j->a->has & MOE) && role != ROLE_EXPERTS)
+    if (role == ROLE_EXPERTS && j->experts_type != DTYPE_F32)
+        return j->experts_type;
+    if (t == DTYPE_MXFP4 && (j->has & MOE) && role != ROLE_EXPERTS)
         t = DTYPE_Q8_0;
     if (j->mix_m) {
         const int n = j->p.layers, i = j->il;
@@ -214,15 +249,15 @@ static void matrices(const struct job *j, const char *name, int cols, int rows, 
     tensor(j, matrix_type(j, ROLE_EXPERTS, (uint64_t)cols), FILL_MATRIX, name, cols, rows, n);
 }
 
-/// Latent attention: keys and values come out of one vector of `rank` numbers a token; half of a
-/// head's dimensions carry the position. Without old_mla as in DeepSeek-R1, with it as in the first
-/// files of DeepSeek-V2-Lite: queries direct, one matrix for keys and values.
+/// Latent attention: keys and values come out of one vector of `rank` numbers a token; rope_dim of
+/// a head's dimensions carry the position. Without old_mla as in DeepSeek-R1, with it as in the
+/// first files of DeepSeek-V2-Lite: queries direct, one matrix for keys and values.
 static void mla(const struct job *j)
 {
     const struct params *p = &j->p;
-    const int rank = p->embd / 2, rope = p->head_dim / 2, nope = p->head_dim - rope;
+    const int rank = p->rank, rope = p->rope_dim, nope = p->head_dim - rope, v = p->head_dim_v;
 
-    if (p->old_mla) {
+    if (p->direct_q) {
         matrix(j, ROLE_PLAIN, "attn_q.weight", p->embd, p->heads * p->head_dim);
     } else {
         matrix(j, ROLE_PLAIN, "attn_q_a.weight", p->embd, rank);
@@ -232,12 +267,41 @@ static void mla(const struct job *j)
     matrix(j, ROLE_PLAIN, "attn_kv_a_mqa.weight", p->embd, rank + rope);
     norm(j, "attn_kv_a_norm.weight", rank);
     if (p->old_mla) {
-        matrix(j, ROLE_PLAIN, "attn_kv_b.weight", rank, p->heads * 2 * nope);
+        matrix(j, ROLE_PLAIN, "attn_kv_b.weight", rank, p->heads * (nope + v));
     } else {
         matrices(j, "attn_k_b.weight", nope, rank, p->heads);
-        matrices(j, "attn_v_b.weight", rank, nope, p->heads);
+        matrices(j, "attn_v_b.weight", rank, v, p->heads);
     }
-    matrix(j, ROLE_PLAIN, "attn_output.weight", p->heads * nope, p->embd);
+    matrix(j, ROLE_PLAIN, "attn_output.weight", p->heads * v, p->embd);
+}
+
+/// Of the last tensor: it has the numbers of these.
+static void joined(const struct job *j, const struct out_join *from)
+{
+    char prefix[32];
+    (void)snprintf(prefix, sizeof prefix, "blk.%d.", j->il);
+    out_joined(j->o, prefix, from);
+}
+
+/// q, k, v one behind the other, and the names that go with it.
+static void old_oss_attention(const struct job *j, int q, int kv)
+{
+    const int embd = j->p.embd, heads = j->p.heads;
+
+    matrix(j, ROLE_QKV, "attn_qkv.weight", embd, q + 2 * kv);
+    joined(j, &(struct out_join){ .n = 3,
+                                  .from = { "attn_q.weight", "attn_k.weight", "attn_v.weight" },
+                                  .rows = { q, kv, kv } });
+    bias(j, "attn_qkv.bias", q + 2 * kv, 0);
+    joined(j, &(struct out_join){ .n = 3,
+                                  .from = { "attn_q.bias", "attn_k.bias", "attn_v.bias" },
+                                  .rows = { q, kv, kv } });
+    matrix(j, ROLE_PLAIN, "attn_out.weight", q, embd);
+    joined(j, &(struct out_join){ .n = 1, .from = { "attn_output.weight" }, .rows = { embd } });
+    bias(j, "attn_out.bias", embd, 0);
+    joined(j, &(struct out_join){ .n = 1, .from = { "attn_output.bias" }, .rows = { embd } });
+    bias(j, "attn_sinks", heads, 0);
+    joined(j, &(struct out_join){ .n = 1, .from = { "attn_sinks.weight" }, .rows = { heads } });
 }
 
 static void attention(const struct job *j)
@@ -245,24 +309,32 @@ static void attention(const struct job *j)
     const struct params *p = &j->p;
     const int q = p->heads * p->head_dim, kv = p->kv_heads * p->head_dim;
 
-    if (j->a->has & FUSED) {
+    if (j->has & OLD_OSS) {
+        old_oss_attention(j, q, kv);
+        return;
+    }
+    if (j->has & FUSED) {
         matrix(j, ROLE_QKV, "attn_qkv.weight", p->embd, q + 2 * kv);
     } else {
         matrix(j, ROLE_PLAIN, "attn_q.weight", p->embd, q);
         matrix(j, ROLE_PLAIN, "attn_k.weight", p->embd, kv);
         matrix(j, ROLE_V, "attn_v.weight", p->embd, kv);
     }
-    if (j->a->has & QKV_BIAS) {
+    if (j->has & QKV_BIAS) {
         bias(j, "attn_q.bias", q, 0);
         bias(j, "attn_k.bias", kv, 0);
         bias(j, "attn_v.bias", kv, 0);
     }
-    if (j->a->has & QK_NORM) {
+    if (j->has & QK_NORM) {
         norm(j, "attn_q_norm.weight", p->head_dim);
         norm(j, "attn_k_norm.weight", p->head_dim);
     }
+    if (p->qk_norm) { // one for each head
+        tensor(j, DTYPE_F32, FILL_NORM, "attn_q_norm.weight", p->head_dim, p->heads, 0);
+        tensor(j, DTYPE_F32, FILL_NORM, "attn_k_norm.weight", p->head_dim, p->kv_heads, 0);
+    }
     matrix(j, ROLE_PLAIN, "attn_output.weight", q, p->embd);
-    if (j->a->has & SINKS) {
+    if (j->has & SINKS) {
         bias(j, "attn_output.bias", p->embd, 0);
         bias(j, "attn_sinks.weight", p->heads, 0);
     }
@@ -271,31 +343,54 @@ static void attention(const struct job *j)
 static void experts(const struct job *j)
 {
     const struct params *p = &j->p;
+    const int ff = p->expert_ffn, shared = ff * p->shared;
 
     tensor(j, DTYPE_F32, FILL_MATRIX, "ffn_gate_inp.weight", p->embd, p->experts, 0);
-    matrices(j, "ffn_gate_exps.weight", p->embd, p->ffn, p->experts);
-    matrices(j, "ffn_up_exps.weight", p->embd, p->ffn, p->experts);
-    matrices(j, "ffn_down_exps.weight", p->ffn, p->embd, p->experts);
-    if (j->a->has & SINKS) {
+    matrices(j, "ffn_gate_exps.weight", p->embd, ff, p->experts);
+    matrices(j, "ffn_up_exps.weight", p->embd, ff, p->experts);
+    matrices(j, "ffn_down_exps.weight", ff, p->embd, p->experts);
+    if (j->has & SINKS) {
         bias(j, "ffn_gate_inp.bias", p->experts, 0);
-        bias(j, "ffn_gate_exps.bias", p->ffn, p->experts);
-        bias(j, "ffn_up_exps.bias", p->ffn, p->experts);
+        bias(j, "ffn_gate_exps.bias", ff, p->experts);
+        bias(j, "ffn_up_exps.bias", ff, p->experts);
         bias(j, "ffn_down_exps.bias", p->embd, p->experts);
     }
-    if (j->a->has & MLA) {
+    if (j->has & MLA) {
         if (!p->old_mla)
             bias(j, "exp_probs_b.bias", p->experts, 0);
-        matrix(j, ROLE_PLAIN, "ffn_gate_shexp.weight", p->embd, p->ffn);
-        matrix(j, ROLE_PLAIN, "ffn_up_shexp.weight", p->embd, p->ffn);
-        matrix(j, ROLE_DOWN, "ffn_down_shexp.weight", p->ffn, p->embd);
+        matrix(j, ROLE_PLAIN, "ffn_gate_shexp.weight", p->embd, shared);
+        matrix(j, ROLE_PLAIN, "ffn_up_shexp.weight", p->embd, shared);
+        matrix(j, ROLE_DOWN, "ffn_down_shexp.weight", shared, p->embd);
     }
+}
+
+/// Rows of gate and up in turn.
+static void old_oss_experts(const struct job *j)
+{
+    const struct params *p = &j->p;
+    const int ff = p->expert_ffn;
+
+    tensor(j, DTYPE_F32, FILL_MATRIX, "ffn_gate_inp.weight", p->embd, p->experts, 0);
+    bias(j, "ffn_gate_inp.bias", p->experts, 0);
+    matrices(j, "ffn_gate_up_exps.weight", p->embd, 2 * ff, p->experts);
+    joined(j, &(struct out_join){ .in_turn = true,
+                                  .n = 2,
+                                  .from = { "ffn_gate_exps.weight", "ffn_up_exps.weight" },
+                                  .rows = { ff, ff } });
+    bias(j, "ffn_gate_up_exps.bias", 2 * ff, p->experts);
+    joined(j, &(struct out_join){ .in_turn = true,
+                                  .n = 2,
+                                  .from = { "ffn_gate_exps.bias", "ffn_up_exps.bias" },
+                                  .rows = { ff, ff } });
+    matrices(j, "ffn_down_exps.weight", ff, p->embd, p->experts);
+    bias(j, "ffn_down_exps.bias", p->embd, p->experts);
 }
 
 static void feed_forward(const struct job *j)
 {
     const struct params *p = &j->p;
 
-    if (j->a->has & FUSED) {
+    if (j->has & FUSED) {
         matrix(j, ROLE_PLAIN, "ffn_up.weight", p->embd, 2 * p->ffn);
     } else {
         matrix(j, ROLE_PLAIN, "ffn_gate.weight", p->embd, p->ffn);
@@ -306,7 +401,7 @@ static void feed_forward(const struct job *j)
 
 static void block(const struct job *j)
 {
-    const unsigned has = j->a->has;
+    const unsigned has = j->has;
     const int embd = j->p.embd;
 
     norm(j, "attn_norm.weight", embd);
@@ -317,8 +412,13 @@ static void block(const struct job *j)
     if (has & POST_NORMS)
         norm(j, "post_attention_norm.weight", embd);
     if (!(has & PARALLEL))
-        norm(j, has & SINKS ? "post_attention_norm.weight" : "ffn_norm.weight", embd);
-    if ((has & MOE) && !((has & MLA) && j->il == 0))
+        norm(j, has & SINKS && !(has & OLD_OSS) ? "post_attention_norm.weight" : "ffn_norm.weight",
+             embd);
+    if (has & OLD_OSS) {
+        joined(j, &(struct out_join){
+                      .n = 1, .from = { "post_attention_norm.weight" }, .rows = { embd } });
+        old_oss_experts(j);
+    } else if ((has & MOE) && j->il >= j->p.lead)
         experts(j);
     else
         feed_forward(j);
@@ -329,7 +429,7 @@ static void block(const struct job *j)
 static void tensors(struct job *j, int n_vocab)
 {
     const struct params *p = &j->p;
-    const bool tied = p->tied || ((j->a->has & ALWAYS_TIED) && !p->untied);
+    const bool tied = p->tied || ((j->has & ALWAYS_TIED) && !p->untied);
 
     j->il = -1;
     matrix(j, tied ? ROLE_HEAD : ROLE_PLAIN, "token_embd.weight", p->embd, n_vocab);
@@ -338,6 +438,10 @@ static void tensors(struct job *j, int n_vocab)
         matrix(j, ROLE_HEAD, "output.weight", p->embd, n_vocab);
     if (p->rope_freqs)
         tensor(j, DTYPE_F32, FILL_ONES, "rope_freqs.weight", p->head_dim / 2, 0, 0);
+    if (p->rope_factors) {
+        norm(j, "rope_factors_long.weight", p->rope_dim / 2);
+        norm(j, "rope_factors_short.weight", p->rope_dim / 2);
+    }
     for (j->il = 0; j->il < p->layers; j->il++)
         block(j);
 }
@@ -349,23 +453,23 @@ static void mla_keys(const struct job *j)
 {
     const char *a = j->a->name;
     const struct params *p = &j->p;
-    const int rank = p->embd / 2, rope = p->head_dim / 2;
 
-    put_u32(j->o, a, "attention.kv_lora_rank", rank);
+    put_u32(j->o, a, "attention.kv_lora_rank", p->rank);
+    if (!p->direct_q)
+        put_u32(j->o, a, "attention.q_lora_rank", p->rank);
     if (p->old_mla) {
         put_u32(j->o, a, "attention.head_count_kv", p->heads);
         put_u32(j->o, a, "attention.key_length", p->head_dim);
-        put_u32(j->o, a, "attention.value_length", p->head_dim - rope);
+        put_u32(j->o, a, "attention.value_length", p->head_dim_v);
         put_u32(j->o, a, "expert_gating_func", 1);
         put_f32(j->o, a, "expert_weights_scale", 1);
         put_f32(j->o, a, "rope.scaling.yarn_log_multiplier", 0.0707f);
     } else {
-        put_u32(j->o, a, "attention.q_lora_rank", rank);
         put_u32(j->o, a, "attention.head_count_kv", 1);
-        put_u32(j->o, a, "attention.key_length", rank + rope);
-        put_u32(j->o, a, "attention.value_length", rank);
+        put_u32(j->o, a, "attention.key_length", p->rank + p->rope_dim);
+        put_u32(j->o, a, "attention.value_length", p->rank);
         put_u32(j->o, a, "attention.key_length_mla", p->head_dim);
-        put_u32(j->o, a, "attention.value_length_mla", p->head_dim - rope);
+        put_u32(j->o, a, "attention.value_length_mla", p->head_dim_v);
         put_u32(j->o, a, "expert_gating_func", 2);
         put_f32(j->o, a, "expert_weights_scale", 2.5f);
         char *name = xasprintf("%s.expert_weights_norm", a);
@@ -381,25 +485,25 @@ static void attention_keys(const struct job *j)
     const struct params *p = &j->p;
 
     put_u32(j->o, a, "attention.head_count", p->heads);
-    if (j->a->has & MLA) {
+    if (j->has & MLA) {
         mla_keys(j);
     } else {
         put_u32(j->o, a, "attention.head_count_kv", p->kv_heads);
-        if ((j->a->has & HEAD_DIM) || p->head_dim * p->heads != p->embd) {
+        if ((j->has & HEAD_DIM) || p->head_dim * p->heads != p->embd) {
             put_u32(j->o, a, "attention.key_length", p->head_dim);
             put_u32(j->o, a, "attention.value_length", p->head_dim);
         }
     }
     put_f32(j->o, a,
-            j->a->has & LAYER_NORM ? "attention.layer_norm_epsilon"
-                                   : "attention.layer_norm_rms_epsilon",
+            j->has & LAYER_NORM ? "attention.layer_norm_epsilon"
+                                : "attention.layer_norm_rms_epsilon",
             j->a->eps);
     if (p->window != 0)
         put_u32(j->o, a, "attention.sliding_window", p->window);
     if (j->a->rope_base != 0)
         put_f32(j->o, a, "rope.freq_base", j->a->rope_base);
-    if (j->a->has & ROPE_DIM)
-        put_u32(j->o, a, "rope.dimension_count", j->a->has & MLA ? p->head_dim / 2 : p->head_dim);
+    if (j->has & ROPE_DIM)
+        put_u32(j->o, a, "rope.dimension_count", p->rope_dim);
 }
 
 static void model_keys(const struct job *j)
@@ -414,13 +518,13 @@ static void model_keys(const struct job *j)
     put_u32(j->o, a, "embedding_length", p->embd);
     put_u32(j->o, a, "feed_forward_length", p->ffn);
     attention_keys(j);
-    if (j->a->has & MOE) {
+    if (j->has & MOE) {
         put_u32(j->o, a, "expert_count", p->experts);
         put_u32(j->o, a, "expert_used_count", p->experts_used);
-        put_u32(j->o, a, "expert_feed_forward_length", p->ffn);
+        put_u32(j->o, a, "expert_feed_forward_length", p->expert_ffn);
     }
     if (j->a->more_keys)
-        j->a->more_keys(j->o, a);
+        j->a->more_keys(j->o, a, p);
     out_u32(j->o, "general.quantization_version", 2);
     out_u32(j->o, "general.file_type", (uint32_t)file_type(j));
 }
@@ -543,6 +647,16 @@ static void fill_defaults(struct params *p, const struct arch *a)
     p->ctx = or_else(p->ctx, 1024);
     p->experts = or_else(p->experts, 4);
     p->experts_used = or_else(p->experts_used, 2);
+    p->expert_ffn = or_else(p->expert_ffn, p->ffn);
+    p->shared = or_else(p->shared, 1);
+    p->orig_ctx = or_else(p->orig_ctx, 4096);
+    const bool latent = (a->has & MLA) != 0;
+    p->lead = or_else(p->lead, latent);
+    p->rank = or_else(p->rank, p->embd / 2);
+    p->rope_dim = or_else(p->rope_dim, latent ? p->head_dim / 2 : p->head_dim);
+    p->head_dim_v = or_else(p->head_dim_v, latent ? p->head_dim - p->rope_dim : p->head_dim);
+    p->groups_used = or_else(p->groups_used, p->groups > 1 ? p->groups - 1 : 1);
+    p->direct_q |= p->old_mla;
     if (!p->tok_given)
         p->tok = a->has & BPE ? TOK_BPE : TOK_SPM;
 }
@@ -563,6 +677,11 @@ bool arch_write(struct out *o, const struct params *p, struct err *e)
         return err_set(e, ERR_ARG, "unknown architecture \"%s\"", p->arch);
     if (!read_type(&j, p->type))
         return err_set(e, ERR_ARG, "unknown type \"%s\"", p->type);
+    j.has = j.a->has;
+    if ((j.has & MAY_MOE) && p->experts > 0)
+        j.has |= MOE;
+    if ((j.has & OLD_OSS) && j.type == DTYPE_MXFP4)
+        j.experts_type = DTYPE_MXFP4_PAIRS;
     fill_defaults(&j.p, j.a);
     if (j.p.heads % j.p.kv_heads != 0 || j.p.head_dim % 2 != 0 || j.p.experts_used > j.p.experts)
         return err_set(e, ERR_ARG,
@@ -571,7 +690,7 @@ bool arch_write(struct out *o, const struct params *p, struct err *e)
 
     model_keys(&j);
     const int n_vocab = tok_keys(&j);
-    if ((j.a->has & VOCAB_SIZE) || j.p.tok == TOK_NONE)
+    if ((j.has & VOCAB_SIZE) || j.p.tok == TOK_NONE)
         put_u32(o, j.a->name, "vocab_size", n_vocab);
     tensors(&j, n_vocab);
     return true;

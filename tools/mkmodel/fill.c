@@ -82,7 +82,7 @@ void fill_random(uint8_t *dst, enum dtype type, uint64_t cols, uint64_t n, struc
         const uint64_t z = rng_next(r);
         memcpy(dst + i, &z, bytes - i < 8 ? bytes - i : 8);
     }
-    if (type == DTYPE_MXFP4) {
+    if (type == DTYPE_MXFP4 || type == DTYPE_MXFP4_PAIRS) {
         const int e = 127 + (int)floorf(log2f(std / 2.5f));
         for (size_t b = 0; b < n_blocks; b++)
             dst[b * block_bytes] = (uint8_t)e;

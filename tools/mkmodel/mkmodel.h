@@ -17,8 +17,22 @@ enum fill {
     FILL_ONES,
 };
 
+/// A tensor made of several, each with the numbers that it would have alone: one behind the other,
+/// or their rows in turn. A row here is one number of a vector.
+enum { JOIN_MOST = 3 };
+struct out_join {
+    bool in_turn;
+    int n;
+    const char *from[JOIN_MOST];
+    int rows[JOIN_MOST];
+};
+
 struct out_tensor {
     char name[64];
+    char from[JOIN_MOST][64]; // whose numbers it has; n_from 0: its own
+    uint64_t from_rows[JOIN_MOST];
+    int n_from;
+    bool in_turn;
     enum dtype type;
     enum fill fill;
     int n_dims;
@@ -48,6 +62,9 @@ void out_raw_str(struct out *o, const char *z);
 /// Adds to the directory. Dimensions of 0 are not there; `ne[0]` is the row.
 void out_tensor(struct out *o, enum dtype type, enum fill fill, const uint64_t ne[4],
                 const char *name);
+
+/// The last tensor added is to be joined from others. Of one: has its numbers, under another name.
+void out_joined(struct out *o, const char *prefix, const struct out_join *j);
 
 /// The whole file; tensors are made while they are written. With `random`, quantized blocks are
 /// random bytes with sensible scales instead of numbers rounded: 20 times faster.
@@ -90,9 +107,10 @@ struct params {
     const char *arch;
     const char *type; // a number format, or "Q4_K_M"
     enum tok_kind tok;
-    bool tok_given, tied, untied, rope_freqs, old_mla;
+    bool tok_given, tied, untied, rope_freqs, rope_factors, qk_norm, old_mla, direct_q;
     // 0: the architecture's default
-    int layers, embd, heads, kv_heads, head_dim, ffn, vocab, window, ctx, experts, experts_used;
+    int layers, embd, heads, kv_heads, head_dim, head_dim_v, rope_dim, ffn, expert_ffn, vocab;
+    int window, ctx, orig_ctx, experts, experts_used, groups, groups_used, shared, lead, rank;
 };
 
 /// A tiny model with the keys and tensors that files of the architecture have (arch.c).

@@ -110,6 +110,26 @@ void out_tensor(struct out *o, enum dtype type, enum fill fill, const uint64_t n
     o->data_bytes = align_up_u64(o->data_bytes + tensor_bytes(t), ALIGNMENT);
 }
 
+void out_joined(struct out *o, const char *prefix, const struct out_join *j)
+{
+    struct out_tensor *t = &o->tensor[o->n_tensors - 1];
+    t->n_from = j->n;
+    t->in_turn = j->in_turn;
+    for (int i = 0; i < j->n; i++) {
+        char *name = xasprintf("%s%s", prefix, j->from[i]);
+        ASSERT(strlen(name) < sizeof t->from[i]);
+        memcpy(t->from[i], name, strlen(name) + 1);
+        free(name);
+        t->from_rows[i] = (uint64_t)j->rows[i];
+    }
+}
+
+/// The number of a type in files: one that is ours alone has another there.
+static uint32_t type_in_file(enum dtype t)
+{
+    return t == DTYPE_MXFP4_PAIRS ? 4 : (uint32_t)t;
+}
+
 static void write_head(struct out *o, FILE *f)
 {
     struct out head;
@@ -125,7 +145,7 @@ static void write_head(struct out *o, FILE *f)
         raw_u32(&head, (uint32_t)t->n_dims);
         for (int k = 0; k < t->n_dims; k++)
             raw_u64(&head, t->ne[k]);
-        raw_u32(&head, (uint32_t)t->type);
+        raw_u32(&head, type_in_file(t->type));
         raw_u64(&head, t->offset);
     }
     while (head.keys.n % ALIGNMENT != 0)
@@ -141,6 +161,50 @@ static uint64_t name_seed(const char *name, uint64_t seed)
     for (; *name; name++)
         h = (h ^ (uint8_t)*name) * 0x100000001b3u;
     return h;
+}
+
+static void write_padding(const struct out_tensor *t, FILE *f)
+{
+    static const uint8_t zeros[ALIGNMENT];
+    fwrite(zeros, 1, align_up_u64(tensor_bytes(t), ALIGNMENT) - tensor_bytes(t), f);
+}
+
+/// Row r of a joined tensor, of the `all` that repeat: which one's, and which row of it.
+static uint64_t source_row(const struct out_tensor *t, uint64_t r, int *from)
+{
+    if (t->in_turn) {
+        *from = (int)(r % (uint64_t)t->n_from);
+        return r / (uint64_t)t->n_from;
+    }
+    for (*from = 0; r >= t->from_rows[*from]; ++*from)
+        r -= t->from_rows[*from];
+    return r;
+}
+
+/// All of each source is made, then rows are picked. A vector's rows, and those of biases, are
+/// single numbers.
+static void write_joined(const struct out_tensor *t, FILE *f, uint64_t seed)
+{
+    const bool numbers = t->fill != FILL_MATRIX;
+    const uint64_t cols = numbers ? 1 : t->ne[0], all = numbers ? t->ne[0] : t->ne[1];
+    const uint64_t times = numbers ? rows(t) : t->n_dims > 2 ? t->ne[2] : 1;
+    const uint64_t row_bytes = numbers ? sizeof(float) : dtype_row_bytes(t->type, (int64_t)cols);
+    uint8_t *p[JOIN_MOST];
+
+    for (int i = 0; i < t->n_from; i++) {
+        struct rng r = { name_seed(t->from[i], seed) };
+        const uint64_t n = t->from_rows[i] * times;
+        p[i] = xmalloc(n * row_bytes);
+        fill_numbers(p[i], t->type, t->fill, cols, n * cols, &r);
+    }
+    for (uint64_t k = 0; k < times * all; k++) {
+        int i;
+        const uint64_t row = source_row(t, k % all, &i);
+        fwrite(p[i] + (k / all * t->from_rows[i] + row) * row_bytes, row_bytes, 1, f);
+    }
+    for (int i = 0; i < t->n_from; i++)
+        free(p[i]);
+    write_padding(t, f);
 }
 
 static void write_tensor(const struct out_tensor *t, FILE *f, uint64_t seed, bool random)
@@ -160,9 +224,8 @@ static void write_tensor(const struct out_tensor *t, FILE *f, uint64_t seed, boo
             fill_numbers(p, t->type, t->fill, cols, n * cols, &r);
         fwrite(p, row_bytes, n, f);
     }
-    static const uint8_t zeros[ALIGNMENT];
-    fwrite(zeros, 1, align_up_u64(tensor_bytes(t), ALIGNMENT) - tensor_bytes(t), f);
     free(p);
+    write_padding(t, f);
 }
 
 bool out_write(struct out *o, const char *path, uint64_t seed, bool random, struct err *e)
@@ -172,7 +235,10 @@ bool out_write(struct out *o, const char *path, uint64_t seed, bool random, stru
         return err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
     write_head(o, f);
     for (int i = 0; i < o->n_tensors && !ferror(f); i++)
-        write_tensor(&o->tensor[i], f, seed, random);
+        if (o->tensor[i].n_from > 0)
+            write_joined(&o->tensor[i], f, seed);
+        else
+            write_tensor(&o->tensor[i], f, seed, random);
 
     const bool bad = ferror(f) != 0;
     if (fclose(f) != 0 || bad)
