@@ -144,8 +144,8 @@ static void m03_used_experts(put_fn *used, enum err_code code, const char *word)
     struct gguf *g = NULL;
     struct model *model = NULL;
     struct err e = { 0 };
-    small_make(&m, &(struct small){ .key = "expert_count", .put_key = eight });
-    used(&m, "llama.expert_used_count");
+    small_make(&m, &(struct small){ .arch = "gemma3", .key = "expert_count", .put_key = eight });
+    used(&m, "gemma3.expert_used_count");
     assert_true(gm_open(&g, &m, &e));
     assert_false(model_read(&model, g, &e));
     assert_int_equal(e.code, code);

@@ -33,15 +33,16 @@ static struct score score_model(const char *folder, const char *name, bool exact
     return s;
 }
 
+static const char *const tiny[] = { "llama-dense", "gemma3-dense",  "qwen2-dense",
+                                    "qwen3-dense", "deepseek2-moe", "gpt-oss-moe" };
+
 static void tiny_float_models_match_with_exact(void **state)
 {
-    static const char *const name[] = { "llama-dense", "gemma3-dense" };
-
     (void)state;
     if (!have_file("tiny_float_models_match_with_exact", vectors_path("tiny/llama-dense.gguf")))
         skip();
-    for (size_t i = 0; i < ARRAY_LEN(name); i++)
-        assert_true(score_model("tiny", name[i], true).nmse <= 1e-8);
+    for (size_t i = 0; i < ARRAY_LEN(tiny); i++)
+        assert_true(score_model("tiny", tiny[i], true).nmse <= 1e-8);
 }
 
 static const char *const quant[] = { "llama-BF16", "llama-F16",  "llama-Q8_0",
@@ -76,24 +77,23 @@ static void without_exact_no_further_off_than_the_peer(void **state)
 /// goes on with.
 static void tiny_models_go_on_as_the_reference_does(void **state)
 {
-    static const char *const name[] = { "llama-dense", "gemma3-dense" };
     const struct engine_opts o = { .ctx = 256, .threads = 1, .exact = true };
 
     (void)state;
     if (!have_file("tiny_models_go_on_as_the_reference_does",
                    vectors_path("tiny/llama-dense.gguf")))
         skip();
-    for (size_t i = 0; i < ARRAY_LEN(name); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(tiny); i++) {
         struct engine en;
         struct seq *s;
         struct err e = { 0 };
         int32_t id[MAX_IDS];
         int n = read_ids(vectors_path("tiny/tokens.txt"), id, MAX_IDS), index, next, compared = 0;
         double gap, logit;
-        FILE *f = fopen(vectors_path("tiny/%s.greedy.txt", name[i]), "re");
+        FILE *f = fopen(vectors_path("tiny/%s.greedy.txt", tiny[i]), "re");
         assert_non_null(f);
         assert_int_equal(fscanf(f, "%*d %*d"), 0);
-        open_engine(&en, vectors_path("tiny/%s.gguf", name[i]), &o);
+        open_engine(&en, vectors_path("tiny/%s.gguf", tiny[i]), &o);
         assert_true(seq_new(&s, en.kv, &e) && seq_eval(s, id, n, NULL, NULL, &e));
         while (fscanf(f, "%d %d %lf %lf", &index, &next, &gap, &logit) == 4) {
             const float *l = inst_logits(en.inst, 0);

@@ -12,6 +12,8 @@ void llama_read(struct model *m, struct layer *layer, struct keys *k)
     m->attn_scale = key_float_or(k, "attention.scale", 0, 1e3f, 0);
     if (m->attn_scale == 0)
         m->attn_scale = 1 / sqrtf((float)layer[0].head_dim);
+    if (m->route.n_experts > 0) // Mixtral (arXiv:2401.04088)
+        key_experts(k, m, layer, 0);
 }
 
 static struct tensor *block(struct gb *b, const struct model *m, int il, struct tensor *x)
@@ -32,5 +34,5 @@ static const char *const unused[] = {
 };
 
 const struct arch arch_llama = {
-    .name = "llama", .read = llama_read, .graph = llama_graph, .unused = unused
+    .name = "llama", .read = llama_read, .graph = llama_graph, .unused = unused, .experts = true
 };
