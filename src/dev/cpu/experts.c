@@ -17,7 +17,12 @@ static int64_t min_i64(int64_t a, int64_t b)
 
 // --- results sorted by expert --------------------------------------------------------------------
 
-enum { MAX_BLOCK = MM_ROWS, MAX_CHUNK = 4 * MM_ROWS }; // tokens, and rows of weights
+enum {
+    MAX_BLOCK = MM_ROWS,     // tokens that are multiplied together, at most
+    MAX_CHUNK = 4 * MM_ROWS, // rows of weights
+    FEW =
+        16, // tokens of an expert that are a gemv's, some at a time: expanding rows would cost more
+};
 
 /// Results of one expert that are multiplied together.
 struct block {
@@ -98,14 +103,14 @@ static int64_t gemv_bytes(int64_t cols)
     return gemv_blocks(cols) * (int64_t)sizeof(struct gemv_x);
 }
 
-/// Activations of all blocks, whoever is chosen: at most MM_GEMV_TOKENS of an expert are a gemv's,
-/// which are the larger ones; up to 3 fill up the last block of an expert with more.
+/// Activations of all blocks, whoever is chosen: at most FEW of an expert are a gemv's, which are
+/// the larger ones; up to 3 fill up the last block of an expert with more.
 static uint64_t acts_bytes(const struct ex_shape *s)
 {
     const int64_t few = gemv_bytes(s->cols),
                   many = s->cols / 32 * gemm_x_bytes(gemm_kind(s->type), 1);
-    const int64_t n_few = min_i64(s->results, s->n * MM_GEMV_TOKENS);
-    const int64_t n_pads = 3 * min_i64(s->n, s->results / (MM_GEMV_TOKENS + 1));
+    const int64_t n_few = min_i64(s->results, s->n * FEW);
+    const int64_t n_pads = 3 * min_i64(s->n, s->results / (FEW + 1));
 
     return align_up_u64(
         (uint64_t)((s->results + n_pads) * many + n_few * (few > many ? few - many : 0)), 64);
@@ -210,45 +215,54 @@ static void run_one(struct run *r, struct team *t)
     }
 }
 
-/// Sorts, and cuts each expert's results into blocks: gemv's first, since they are aligned.
-static void plan_blocks(struct run *r)
+static int32_t results_of(const struct sorted *x, int64_t id)
 {
-    struct sorted *x = &r->x;
-    const int64_t n_groups = r->s.cols / 32;
-    const int most = gemm_block(r->f->gemm, r->kind);
-    int32_t *head = r->a->scratch;
-    int64_t few = 0, many = 0;
-
-    sort(x, &r->s, r->a->src[2]);
-    for (int64_t e = 0; e < r->s.n; e++) {
-        const int32_t n = x->first[e + 1] - x->first[e];
-        many += n <= MM_GEMV_TOKENS ? n * gemv_bytes(r->s.cols) : 0;
-    }
-    x->n_blocks = 0;
-    for (int64_t e = 0; e < r->s.n; e++) {
-        const int32_t end = x->first[e + 1];
-        x->block0[e] = x->n_blocks;
-        for (int32_t i = x->first[e], n; i < end; i += n) {
-            struct block *b = &x->block[x->n_blocks++];
-            if (end - x->first[e] <= MM_GEMV_TOKENS) {
-                n = end - i;
-                *b = (struct block){ i, n, few };
-                few += n * gemv_bytes(r->s.cols);
-            } else {
-                n = end - i < most ? end - i : most;
-                *b = (struct block){ i, n, many };
-                many += n_groups * gemm_x_bytes(r->kind, (int)gemm_padded(n));
-            }
-        }
-    }
-    x->block0[r->s.n] = x->n_blocks;
-    head[0] = x->n_used;
-    head[1] = x->n_blocks;
+    return x->first[id + 1] - x->first[id];
 }
 
 static bool is_gemv(const struct run *r, int64_t id)
 {
-    return r->x.first[id + 1] - r->x.first[id] <= MM_GEMV_TOKENS;
+    return results_of(&r->x, id) <= FEW;
+}
+
+/// An expert's results in as few blocks of at most `most` as there can be, of about the same size.
+/// Those of a gemm are full but for the last: it fills them up by fours.
+static void cut(struct sorted *x, int64_t id, int most, bool even)
+{
+    const int32_t n = results_of(x, id), blocks = (n + most - 1) / most;
+
+    x->block0[id] = x->n_blocks;
+    for (int32_t b = 0, at = 0; b < blocks; b++) {
+        const int32_t end = even ? n * (b + 1) / blocks : b + 1 < blocks ? at + most : n;
+        x->block[x->n_blocks++] = (struct block){ .first = x->first[id] + at, .n = end - at };
+        at = end;
+    }
+    x->block0[id + 1] = x->n_blocks;
+}
+
+/// Sorts, cuts, and gives each block its activations' place: gemv's first, since they are aligned.
+static void plan_blocks(struct run *r)
+{
+    struct sorted *x = &r->x;
+    int32_t *head = r->a->scratch;
+    int64_t at = 0;
+
+    sort(x, &r->s, r->a->src[2]);
+    x->n_blocks = 0;
+    for (int64_t e = 0; e < r->s.n; e++)
+        cut(x, e, is_gemv(r, e) ? MM_GEMV_TOKENS : gemm_block(r->f->gemm, r->kind), is_gemv(r, e));
+    for (int pass = 0; pass < 2; pass++)
+        for (int32_t u = 0; u < x->n_used; u++)
+            for (int32_t i = x->block0[x->used[u]]; i < x->block0[x->used[u] + 1]; i++) {
+                struct block *b = &x->block[i];
+                if (is_gemv(r, x->used[u]) != (pass == 0))
+                    continue;
+                b->at = at;
+                at += pass == 0 ? b->n * gemv_bytes(r->s.cols)
+                                : r->s.cols / 32 * gemm_x_bytes(r->kind, (int)gemm_padded(b->n));
+            }
+    head[0] = x->n_used;
+    head[1] = x->n_blocks;
 }
 
 static void make_ready(const struct run *r, const struct block *b)
