@@ -47,13 +47,15 @@ static struct mm_out out_at(const struct run_args *a, const struct mm_shape *s, 
     };
 }
 
-static struct mm_out out_moved(const struct mm_out *o, int64_t rows)
+static struct mm_out out_moved(const struct mm_out *o, int64_t tokens)
 {
+    const int64_t at = tokens * o->stride;
+
     return (struct mm_out){
-        .y = o->y + rows,
+        .y = o->y + at,
         .stride = o->stride,
-        .bias = o->bias != NULL ? o->bias + rows : NULL,
-        .res = o->res != NULL ? o->res + rows : NULL,
+        .bias = o->bias,
+        .res = o->res != NULL ? o->res + at : NULL,
     };
 }
 
@@ -102,85 +104,100 @@ static uint64_t gemv_bytes(int64_t cols, int64_t tokens)
     return (uint64_t)(tokens * gemv_blocks(cols)) * sizeof(struct gemv_x);
 }
 
-/// Rows of a precise product: each token's second row lies gemv_blocks * n_tokens behind the first.
-/// As many rows at a time as a cache holds; both planes at once where a gemv takes so many tokens.
-static void gemv_precise(const struct gemv *gemv, struct gemv_args g)
+/// How a gemv meets many tokens: `planes` rows each, so many tokens at a time. The prepared rows of
+/// those that are met together lie together, plane by plane.
+struct passes {
+    const struct gemv *gemv;
+    int planes; // 2 for a precise product: src[0] holds the tokens' second rows behind the first
+    int64_t tokens;
+};
+
+static int pass_tokens(const struct passes *p, int64_t first)
 {
-    enum { ROWS = 64 };
-    const struct gemv_args all = g;
-    const int tokens = g.n_tokens;
-    float sums[MM_GEMV_TOKENS][ROWS];
+    return (int)min_i64(MM_GEMV_TOKENS / p->planes, p->tokens - first);
+}
 
-    for (int64_t from = 0; from < all.n_rows; from += ROWS) {
-        const int64_t n = min_i64(ROWS, all.n_rows - from);
-        const struct mm_out out = out_moved(&all.out, from);
+static void prepare(const struct passes *p, struct gemv_x *x, const struct run_args *a,
+                    const struct mm_shape *s)
+{
+    const uint8_t zero = dtype_info(s->type)->zero;
 
-        g.w = all.w + from * all.w_bytes;
-        g.n_rows = n;
-        if (2 * tokens > MM_GEMV_TOKENS) {
-            g.x = all.x;
-            g.out = out;
-            gemv->run(&g);
-            g.x = all.x + tokens * gemv_blocks(all.cols);
-            g.out = onto(out);
-            gemv->run(&g);
-            continue;
-        }
-        g.n_tokens = 2 * tokens;
-        g.out = (struct mm_out){ .y = sums[0], .stride = ROWS };
-        gemv->run(&g);
-        for (int t = 0; t < tokens; t++) {
-            for (int64_t r = 0; r < n; r++) {
-                float y = sums[t][r];
-                if (out.bias != NULL)
-                    y = y + out.bias[r];
-                if (out.res != NULL)
-                    y = y + out.res[t * out.stride + r];
-                out.y[t * out.stride + r] = y + sums[tokens + t][r];
-            }
+    for (int64_t t = 0; t < p->tokens; t += pass_tokens(p, t))
+        for (int plane = 0; plane < p->planes; plane++)
+            for (int i = 0; i < pass_tokens(p, t); i++, x += gemv_blocks(s->cols))
+                p->gemv->prepare(x, a8_row_at(x_row(a, s, plane * p->tokens + t + i), s->cols),
+                                 s->cols, zero);
+}
+
+enum { PASS_ROWS = 64 }; // stay in a cache while all passes go over them
+
+/// y = (sum of the first plane + bias + residual) + sum of the second.
+static void add_planes(const struct mm_out *o, const float (*sums)[PASS_ROWS], int tokens,
+                       int64_t n_rows)
+{
+    for (int t = 0; t < tokens; t++) {
+        for (int64_t r = 0; r < n_rows; r++) {
+            float y = sums[t][r];
+            if (o->bias != NULL)
+                y = y + o->bias[r];
+            if (o->res != NULL)
+                y = y + o->res[t * o->stride + r];
+            o->y[t * o->stride + r] = y + sums[tokens + t][r];
         }
     }
 }
 
-/// `planes`: 2 for a precise product, whose src[0] holds the tokens' second rows behind the first.
+/// All passes over at most PASS_ROWS rows.
+static void passes_over(const struct passes *p, struct gemv_args g)
+{
+    const struct mm_out out = g.out;
+    float sums[MM_GEMV_TOKENS][PASS_ROWS];
+
+    for (int64_t t = 0; t < p->tokens; t += pass_tokens(p, t)) {
+        const int n = pass_tokens(p, t);
+        const struct mm_out to = out_moved(&out, t);
+        g.n_tokens = n * p->planes;
+        g.out = p->planes == 1 ? to : (struct mm_out){ .y = sums[0], .stride = PASS_ROWS };
+        p->gemv->run(&g);
+        if (p->planes == 2)
+            add_planes(&to, (const float(*)[PASS_ROWS])sums, n, g.n_rows);
+        g.x += g.n_tokens * gemv_blocks(g.cols);
+    }
+}
+
 static void run_gemv(const struct run_args *a, struct team *team, const struct mm_shape *s,
                      int planes)
 {
     const struct matmul_fns *f = &team_fns(team)->mm;
-    const struct gemv *gemv = f->gemv[s->type];
-    const struct dtype_info *type = dtype_info(s->type);
+    const struct passes p = { .gemv = f->gemv[s->type], .planes = planes, .tokens = s->tokens };
     const int64_t w_bytes = (int64_t)dtype_row_bytes(s->type, s->cols);
     const int64_t least = GEMV_ITEM_BYTES / w_bytes + 1;
-    const int64_t n_x = s->tokens * planes;
-    uint8_t *mine = (uint8_t *)a->scratch + (uint64_t)team_i(team) * gemv_bytes(s->cols, n_x);
-    struct gemv_x *x = (struct gemv_x *)(void *)mine;
+    const uint64_t x_bytes = gemv_bytes(s->cols, s->tokens * planes);
+    uint8_t *mine = (uint8_t *)a->scratch + (uint64_t)team_i(team) * x_bytes;
+    struct gemv_args g = {
+        .type = dtype_info(s->type),
+        .expand = f->expand[s->type] != NULL ? f->expand[s->type] : dtype_info(s->type)->expand,
+        .w_bytes = w_bytes,
+        .cols = s->cols,
+        .x = (struct gemv_x *)(void *)mine,
+    };
     bool prepared = false;
     int64_t n_items = 0, from = 0, to = 0;
 
     while (item(&from, &to, n_items, s->rows, MM_GEMV_ROWS, least, team_n(team)))
         n_items++;
     for (int64_t i; (i = team_next(team, n_items)) >= 0;) {
-        for (int64_t t = 0; !prepared && t < n_x; t++)
-            gemv->prepare(x + t * gemv_blocks(s->cols), a8_row_at(x_row(a, s, t), s->cols), s->cols,
-                          type->zero);
+        if (!prepared)
+            prepare(&p, (struct gemv_x *)(void *)mine, a, s);
         prepared = true;
-
         (void)item(&from, &to, i, s->rows, MM_GEMV_ROWS, least, team_n(team));
-        struct gemv_args g = {
-            .type = type,
-            .expand = f->expand[s->type] != NULL ? f->expand[s->type] : type->expand,
-            .w = (const uint8_t *)a->src[1] + from * w_bytes,
-            .w_bytes = w_bytes,
-            .x = x,
-            .n_rows = to - from,
-            .cols = s->cols,
-            .n_tokens = (int)s->tokens,
-            .out = out_at(a, s, 0, from),
-        };
-        if (planes == 1)
-            gemv->run(&g);
-        else
-            gemv_precise(gemv, g);
+        const bool one = planes == 1 && pass_tokens(&p, 0) == s->tokens;
+        for (int64_t r = from; r < to; r += g.n_rows) {
+            g.w = (const uint8_t *)a->src[1] + r * w_bytes;
+            g.n_rows = one ? to - r : min_i64(PASS_ROWS, to - r);
+            g.out = out_at(a, s, 0, r);
+            passes_over(&p, g);
+        }
     }
 }
 
@@ -194,8 +211,7 @@ static uint64_t packed_bytes(int64_t cols, int64_t tokens, struct gemm_kind k)
 
 static uint64_t gemm_bytes(int64_t cols, int64_t tokens, struct gemm_kind k, int threads)
 {
-    return packed_bytes(cols, tokens, k) +
-           (uint64_t)threads * gemm_thread_bytes(cols, k);
+    return packed_bytes(cols, tokens, k) + (uint64_t)threads * gemm_thread_bytes(cols, k);
 }
 
 struct gemm_run {
@@ -248,13 +264,12 @@ static void run_gemm(const struct run_args *a, struct team *team, const struct m
         struct a8_row rows[MM_ROWS];
         for (int t = 0; t < n; t++)
             rows[t] = a8_row_at(x_row(a, s, p * s->tokens + from + t), s->cols);
-        f->gemm->pack(x + (uint64_t)p * plane + from * n_groups * gemm_x_bytes(kind, 1), rows, n, (int)gemm_padded(n),
-                      s->cols, kind);
+        f->gemm->pack(x + (uint64_t)p * plane + from * n_groups * gemm_x_bytes(kind, 1), rows, n,
+                      (int)gemm_padded(n), s->cols, kind);
     }
     team_phase(team);
 
-    const int64_t n_tiles = (s->rows + MM_ROWS - 1) / MM_ROWS,
-                  together = gemm_tiles(s->cols, kind);
+    const int64_t n_tiles = (s->rows + MM_ROWS - 1) / MM_ROWS, together = gemm_tiles(s->cols, kind);
     const int64_t n_long =
         max_i64(0, n_tiles / together - team_n(team)); // items of so many tiles; then single ones
     const int64_t n_items = n_long + n_tiles - n_long * together;
@@ -286,7 +301,7 @@ static bool accepts(const struct node *n, const struct dims *max, bool exact)
 static uint64_t product_bytes(const struct mm_shape *s, int planes, int threads)
 {
     const struct gemm_kind kind = gemm_kind(s->type);
-    const int64_t few_x = planes * min_i64(s->tokens, MM_GEMV_TOKENS);
+    const int64_t few_x = planes * min_i64(s->tokens, MM_FEW_TOKENS);
     const uint64_t few = (uint64_t)threads * gemv_bytes(s->cols, few_x);
     const uint64_t many = gemm_bytes(s->cols, s->tokens, kind, threads) +
                           (uint64_t)(planes - 1) * packed_bytes(s->cols, s->tokens, kind);
@@ -305,7 +320,7 @@ static void product(const struct run_args *a, struct team *team, int planes)
 {
     const struct mm_shape s = mm_shape(a->node, a->now);
 
-    if (s.tokens <= MM_GEMV_TOKENS)
+    if (s.tokens <= team_fns(team)->mm.few_tokens)
         run_gemv(a, team, &s, planes);
     else
         run_gemm(a, team, &s, planes);
@@ -381,7 +396,7 @@ static uint64_t scratch_f32(const struct node *n, const struct dims *max, int th
 {
     const struct mm_shape s = mm_shape(n, max);
 
-    return s.type == DTYPE_F32 ? 0 : (uint64_t)threads * rows_f32_bytes(s.cols);
+    return dtype_info(s.type)->quantized ? (uint64_t)threads * rows_f32_bytes(s.cols) : 0;
 }
 
 /// Rows [from, to), which are float32 in `rows` or still to be used as they are (NULL).
@@ -406,7 +421,7 @@ static void run_f32(const struct run_args *a, struct team *team)
 {
     const struct mm_shape s = mm_shape(a->node, a->now);
     const struct dtype_info *t = dtype_info(s.type);
-    const bool in_place = s.type == DTYPE_F32 || (!t->quantized && s.tokens <= MM_GEMV_TOKENS);
+    const bool in_place = !t->quantized;
     const int64_t w_bytes = (int64_t)dtype_row_bytes(s.type, s.cols);
     const int64_t least = in_place ? GEMV_ITEM_BYTES / w_bytes + 1 : DOTS_ROWS;
     const uint64_t mine = (uint64_t)team_i(team) * rows_f32_bytes(s.cols);
@@ -439,8 +454,8 @@ const struct kernel cpu_matmul_f32 = {
 };
 
 const struct cpu_kernel cpu_matmul_kernels[] = {
-    { &cpu_matmul_a8, CPU_AVX2 },  { &cpu_matmul_precise, CPU_AVX2 },
-    { &cpu_matmul_f32, CPU_AVX2 }, { &cpu_ref_matmul_a8, 0 },
+    { &cpu_matmul_a8, CPU_AVX2 },   { &cpu_matmul_precise, CPU_AVX2 },
+    { &cpu_matmul_f32, CPU_AVX2 },  { &cpu_ref_matmul_a8, 0 },
     { &cpu_ref_matmul_precise, 0 }, { &cpu_ref_matmul_f32, 0 },
-    { &cpu_ref_embed, 0 },         { NULL, 0 },
+    { &cpu_ref_embed, 0 },          { NULL, 0 },
 };

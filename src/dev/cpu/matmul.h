@@ -22,6 +22,7 @@ enum {
     MM_CHAINS = 8,        // of a quantized product
     MM_FLOAT_CHAINS = 16, // of a float product
     MM_GEMV_TOKENS = 4,   // a gemv takes at most so many
+    MM_FEW_TOKENS = 16,   // so many are a gemv's work, some at a time, at most
     MM_GEMV_ROWS = 8,     // and works on so many rows at a time
     MM_TYPES = DTYPE_COUNT,
 };
@@ -128,7 +129,7 @@ struct gemm {
 
 struct gemm_kind gemm_kind(enum dtype type);
 int gemm_block(const struct gemm *g, struct gemm_kind k); // most tokens of a block
-static inline int64_t gemm_padded(int64_t tokens) // with those that fill up the last block
+static inline int64_t gemm_padded(int64_t tokens)         // with those that fill up the last block
 {
     return (tokens + 3) / 4 * 4;
 }
@@ -161,6 +162,7 @@ struct dots_args {
 };
 
 struct matmul_fns {
+    int few_tokens; // up to so many are a gemv's: expanding rows for them costs more
     void (*dots)(const struct dots_args *a);
     const struct gemv *gemv[MM_TYPES];
     const struct gemm *gemm;

@@ -17,6 +17,7 @@ void matmul_fns_init_avx512(struct matmul_fns *f)
     f->gemv[DTYPE_IQ4_NL] = &gemv_iq4_nl_avx512;
     f->gemv[DTYPE_MXFP4] = &gemv_mxfp4_avx512;
     f->gemv[DTYPE_MXFP4_PAIRS] = &gemv_mxfp4_pairs_avx512;
+    f->few_tokens = MM_FEW_TOKENS;
     f->dots = dots_avx512;
     f->gemm = &gemm_avx512;
 }
