@@ -1,5 +1,6 @@
 // test_load.c - a load takes what was planned, to the byte, or gives everything back.
 
+#include "run/rig.h"
 #include "run/tiny.h"
 #include "run/vectors.h"
 
@@ -10,129 +11,12 @@
 
 #include <cmocka.h>
 
-enum { MAX_SIMS = 4 };
-
-/// A model file, and simulated devices of our own.
-struct rig {
-    struct gguf *gguf;
-    struct model *model;
-    struct graph *graph;
-    struct weight_place *places;
-    struct dev *cpu;
-};
-
-static void rig_open(struct rig *r, const char *path)
-{
-    struct err e = { 0 };
-
-    log_level_set(LOG_ERROR);
-    if (!gguf_open(&r->gguf, path, NULL, &e) || !model_read(&r->model, r->gguf, &e) ||
-        !model_graph(&r->graph, r->model, r->gguf, &e) ||
-        !cpu_dev_new(&r->cpu, &(struct cpu_opts){ .threads = 1 }, &e))
-        fail_msg("%s", e.msg);
-    int n = gguf_n_tensors(r->gguf);
-    r->places = xcalloc((size_t)n, sizeof(*r->places));
-    for (int i = 0; i < n; i++) {
-        const struct gguf_tensor *t = gguf_tensor(r->gguf, i);
-        r->places[i] = (struct weight_place){ t->file, t->offset, t->bytes };
-    }
-}
-
-static void rig_close(struct rig *r)
-{
-    dev_free(r->cpu);
-    free(r->places);
-    graph_free(r->graph);
-    model_free(r->model);
-    gguf_close(r->gguf);
-}
-
-/// Loads on `n` devices spread evenly and compares plan, instance and each device's own count.
-static void load_and_compare(const struct rig *r, int64_t ctx, int n, uint64_t granule)
-{
-    struct limits lim = {
-        .micro_batch = 64, .outputs = 1, .slots = 1, .ctx = ctx, .kv = DTYPE_F16
-    };
-    struct dev *dev[MAX_SIMS];
-    struct assign a;
-    struct plan *p;
-    struct inst *in;
-    struct err e = { 0 };
-
-    for (int i = 0; i < n; i++)
-        dev[i] = sim_dev_new(&(struct sim_opts){
-            .name = "sim", .capacity_bytes = 8ull << 30, .granule_bytes = granule, .cpu = r->cpu });
-    assign_even(&a, r->graph, n);
-    if (!plan_make(&p, r->graph, r->places, &a, &lim, dev, n, &e) ||
-        !inst_load(&in, p, r->gguf, dev, NULL, NULL, &e))
-        fail_msg("%s", e.msg);
-    for (int i = 0; i < n; i++) {
-        struct sim_stats s;
-        sim_dev_stats(dev[i], &s);
-        assert_int_equal(s.bytes_now, plan_device_bytes(p, i));
-        assert_int_equal(s.bytes_peak, plan_device_bytes(p, i));
-        assert_int_equal(inst_device_bytes(in, i), plan_device_bytes(p, i));
-        assert_true(s.bytes_now > 0);
-    }
-    inst_free(in);
-    plan_free(p);
-    for (int i = 0; i < n; i++) {
-        struct sim_stats s;
-        sim_dev_stats(dev[i], &s);
-        assert_true(s.bytes_now == 0 && s.allocs == s.frees);
-        dev_free(dev[i]);
-    }
-    free(a.dev);
-}
-
-static void compare_all(const char *path)
-{
-    struct rig r;
-
-    rig_open(&r, path);
-    for (int64_t ctx = 512; ctx <= 32768; ctx *= 2)
-        for (int n = 1; n <= MAX_SIMS; n++)
-            load_and_compare(&r, ctx, n, n % 2 == 0 ? 0 : 1 << 16);
-    rig_close(&r);
-}
-
-/// Every number of devices and both ends of the context, but not each with each: fresh memory is
-/// filled, gigabytes of it.
-static void compare_some(const char *path)
-{
-    static const int64_t ctx[] = { 512, 2048, 4096, 8192, 32768 };
-    struct rig r;
-
-    rig_open(&r, path);
-    for (int i = 0; i < (int)ARRAY_LEN(ctx); i++)
-        load_and_compare(&r, ctx[i], 1 + i % MAX_SIMS, i % 2 == 0 ? 0 : 1 << 16);
-    rig_close(&r);
-}
-
 static void tiny_models_take_exactly_what_was_planned(void **state)
 {
     (void)state;
-    compare_all(tiny_model("llama", true));
-    compare_all(tiny_model("gemma3", true));
-    compare_all(tiny_model("gemma3", false));
-}
-
-static void smollm2_takes_exactly_what_was_planned(void **state)
-{
-    (void)state;
-    if (!have_file("smollm2_takes_exactly_what_was_planned",
-                   cache_path("models/SmolLM2-135M-Instruct.Q4_1.gguf")))
-        skip();
-    compare_some(cache_path("models/SmolLM2-135M-Instruct.Q4_1.gguf"));
-}
-
-static void gemma3_takes_exactly_what_was_planned(void **state)
-{
-    (void)state;
-    if (!have_file("gemma3_takes_exactly_what_was_planned",
-                   cache_path("models/gemma-3-270m-q4_k_m.gguf")))
-        skip();
-    compare_some(cache_path("models/gemma-3-270m-q4_k_m.gguf"));
+    compare_all_loads(tiny_model("llama", true));
+    compare_all_loads(tiny_model("gemma3", true));
+    compare_all_loads(tiny_model("gemma3", false));
 }
 
 static void the_engine_plans_and_loads_the_same_on_the_cpu(void **state)
@@ -307,8 +191,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tiny_models_take_exactly_what_was_planned),
-        cmocka_unit_test(smollm2_takes_exactly_what_was_planned),
-        cmocka_unit_test(gemma3_takes_exactly_what_was_planned),
         cmocka_unit_test(the_engine_plans_and_loads_the_same_on_the_cpu),
         cmocka_unit_test(every_failing_allocation_releases_everything),
         cmocka_unit_test(progress_ends_at_the_total_and_can_cancel),
