@@ -107,24 +107,36 @@ static void drop_message(struct chat *c, int i)
 // --- messages to tokens
 // -------------------------------------------------------------------------------
 
-struct encoder {
-    const struct tok *tok;
-    struct tok_ids *ids;
-    struct err *e;
+/// The whole conversation as one text, in parts: marks may hold control tokens, what people wrote
+/// may not.
+struct script {
+    struct buf text;
+    struct tok_span *span;
+    size_t n, cap;
     bool ok;
 };
 
-static void mark(struct encoder *x, const char *z)
+static void part(struct script *x, const char *p, size_t n, bool plain)
 {
-    x->ok = x->ok && tok_encode(x->tok, z, strlen(z), TOK_PARSE_SPECIAL, x->ids, x->e);
+    if (x->n == x->cap) {
+        x->cap = x->cap ? 2 * x->cap : 32;
+        x->span = xrealloc(x->span, x->cap * sizeof(*x->span));
+    }
+    x->ok = x->ok && buf_add(&x->text, p, n);
+    x->span[x->n++] = (struct tok_span){ n, plain };
 }
 
-static void text(struct encoder *x, const char *p, size_t n)
+static void mark(struct script *x, const char *z)
 {
-    x->ok = x->ok && tok_encode(x->tok, p, n, 0, x->ids, x->e);
+    part(x, z, strlen(z), false);
 }
 
-static void encode_chatml(struct encoder *x, const struct chat *c)
+static void text(struct script *x, const char *p, size_t n)
+{
+    part(x, p, n, true);
+}
+
+static void write_chatml(struct script *x, const struct chat *c)
 {
     static const char *const names[] = { "system", "user", "assistant" };
     if (c->system) {
@@ -144,7 +156,7 @@ static void encode_chatml(struct encoder *x, const struct chat *c)
 
 /// Gemma has no system role: it goes in front of the first message (google's own template does the
 /// same).
-static void encode_gemma(struct encoder *x, const struct chat *c)
+static void write_gemma(struct script *x, const struct chat *c)
 {
     for (int i = 0; i < c->n_msg; i++) {
         mark(x,
@@ -159,27 +171,38 @@ static void encode_gemma(struct encoder *x, const struct chat *c)
     mark(x, "<start_of_turn>model\n");
 }
 
+/// Ids of what is added before and behind a text: an EOS behind it would end the answer before it
+/// began.
 static bool encode(const struct chat *c, struct tok_ids *ids, struct err *e)
 {
-    struct encoder x = { c->en->tok, ids, e, true };
+    struct script x = { .ok = true };
+    struct tok_ids added = { 0 };
+    const struct tok *t = c->en->tok;
     ids->n = 0;
-    if (tok_adds_bos(c->en->tok))
-        x.ok = tok_encode(c->en->tok, "", 0, TOK_ADD_SPECIAL, ids, e);
-    if (ids->n > 1)
-        ids->n = 1; // BOS only: an EOS would end the text before it began
+    buf_init(&x.text, 2 * (size_t)MAX_TEXT);
     switch (c->format) {
     case CHAT_CHATML:
-        encode_chatml(&x, c);
+        write_chatml(&x, c);
         break;
     case CHAT_GEMMA:
-        encode_gemma(&x, c);
+        write_gemma(&x, c);
         break;
     case CHAT_NONE:
         for (int i = 0; i < c->n_msg; i++)
             text(&x, c->msg[i].text, c->msg[i].n);
         break;
     }
-    return x.ok;
+    bool ok =
+        x.ok || err_set(e, ERR_ARG, "the conversation is longer than %d MiB", 2 * MAX_TEXT >> 20);
+    ok = ok && tok_encode(t, "", 0, TOK_ADD_SPECIAL, &added, e) &&
+         tok_encode_spans(t, x.text.p ? x.text.p : "", x.span, x.n, TOK_ADD_SPECIAL, ids, e);
+    size_t n_behind = added.n - (added.n > 0 && tok_adds_bos(t));
+    if (ok && ids->n >= n_behind)
+        ids->n -= n_behind;
+    tok_ids_done(&added);
+    buf_done(&x.text);
+    free(x.span);
+    return ok;
 }
 
 /// Encodes; leaves out the oldest messages while the whole does not fit the context.
