@@ -364,6 +364,30 @@ static void ties_go_to_the_lower_expert(void **state)
     done(&r);
 }
 
+static void an_expert_whose_score_is_no_number_comes_last(void **state)
+{
+    (void)state;
+    for (int where = 0; where < 2; where++)
+        for (enum route_kind kind = ROUTE_SOFTMAX; kind <= ROUTE_SIGMOID; kind++) {
+            const struct route_args a = { 5, 5, kind, false, 1, 0, 0, 0 };
+            float logits[5] = { -1, -3, -2, -9, 0 }, bias[5] = { 0 };
+            struct route x;
+            (where ? bias : logits)[1] = NAN;
+            route_init(&x, &a, 1, true);
+            struct result r =
+                run_all(&x.node, &x.dims, (const void *[NODE_SRC]){ logits, bias }, false, "nan");
+            const int32_t *id = (const int32_t *)(const void *)r.dst[1];
+            assert_int_equal(id[0], 4);
+            assert_int_equal(id[1], 0);
+            assert_int_equal(id[2], 2);
+            assert_int_equal(id[3], 3);
+            assert_int_equal(id[4], 1);
+            for (int j = 0; j < 4; j++)
+                assert_true(isfinite(floats_of(&r)[j]));
+            done(&r);
+        }
+}
+
 /// Whatever the numbers: k different experts that exist.
 static void ids_are_valid_for_any_logits(void **state)
 {
@@ -547,6 +571,46 @@ static void experts_have_the_bits_of_plain_c(void **state)
             }
     check_experts(DTYPE_MXFP4, 4, 200, 2880, 2, 5, false, false);
     check_experts(DTYPE_Q4_K, 8, 96, 2048, 4, 9, true, false);
+}
+
+/// 2^-128 and 2^-127 are no normal floats, but numbers all the same.
+static void the_smallest_scales_of_mxfp4_count(void **state)
+{
+    (void)state;
+    static const enum dtype types[] = { DTYPE_MXFP4, DTYPE_MXFP4_PAIRS };
+
+    for (size_t f = 0; f < ARRAY_LEN(types); f++)
+        for (int tokens = 1; tokens <= 40; tokens += 39) {
+            struct experts e;
+            experts_init(&e, types[f], 1, 20, 320, 1, tokens, false, DTYPE_COUNT, ANY);
+            for (int64_t i = 0; i < 20 * 10; i++)
+                ((uint8_t *)e.w_data)[i * 17] = (uint8_t)(i % 3);
+            for (int64_t i = 0; i < tokens * 320; i++)
+                e.xs[i] *= 1e37f;
+            struct result r = run_all(&e.node, &e.dims, e.src, false, "small scales");
+            assert_true(exact_error(&e, floats_of(&r)) < 2e-4);
+            done(&r);
+            experts_done(&e);
+        }
+}
+
+/// Every expert has so many tokens that its blocks are filled up most: the guards must hold.
+static void working_space_is_enough_for_the_worst_choice(void **state)
+{
+    (void)state;
+    static const int each[] = { 16, 17, 21, 29 };
+
+    for (size_t i = 0; i < ARRAY_LEN(each); i++)
+        for (size_t f = 0; f < ARRAY_LEN(weight_types); f += 4) {
+            struct experts e;
+            const int64_t cols =
+                dtype_info(weight_types[f])->block == 256 ? 256 : (i % 2 ? 288 : 32);
+            experts_init(&e, weight_types[f], 6, 17, cols, 1, 6 * each[i], false, DTYPE_COUNT,
+                         IN_TURN);
+            struct result r = run_all(&e.node, &e.dims, e.src, false, "worst");
+            done(&r);
+            experts_done(&e);
+        }
 }
 
 /// A token's row alone and among others.
@@ -868,8 +932,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(routes_are_what_a_sort_gives),
         cmocka_unit_test(ties_go_to_the_lower_expert),
+        cmocka_unit_test(an_expert_whose_score_is_no_number_comes_last),
         cmocka_unit_test(ids_are_valid_for_any_logits),
         cmocka_unit_test(experts_have_the_bits_of_plain_c),
+        cmocka_unit_test(the_smallest_scales_of_mxfp4_count),
+        cmocka_unit_test(working_space_is_enough_for_the_worst_choice),
         cmocka_unit_test(a_token_gets_the_same_bits_in_any_batch),
         cmocka_unit_test(only_chosen_experts_are_touched),
         cmocka_unit_test(sums_have_the_bits_of_plain_c),

@@ -103,17 +103,17 @@ static int64_t gemv_bytes(int64_t cols)
     return gemv_blocks(cols) * (int64_t)sizeof(struct gemv_x);
 }
 
-/// Activations of all blocks, whoever is chosen: at most FEW of an expert are a gemv's, which are
-/// the larger ones; up to 3 fill up the last block of an expert with more.
+/// Activations of all blocks, whoever is chosen: at most FEW of an expert are a gemv's, whose bytes
+/// are more. An expert with more tokens has no gemv; what that leaves of its share is enough for
+/// the up to 3 that fill up its last block.
 static uint64_t acts_bytes(const struct ex_shape *s)
 {
     const int64_t few = gemv_bytes(s->cols),
                   many = s->cols / 32 * gemm_x_bytes(gemm_kind(s->type), 1);
-    const int64_t n_few = min_i64(s->results, s->n * FEW);
-    const int64_t n_pads = 3 * min_i64(s->n, s->results / (FEW + 1));
 
+    ASSERT(FEW * (few - many) >= 3 * many);
     return align_up_u64(
-        (uint64_t)((s->results + n_pads) * many + n_few * (few > many ? few - many : 0)), 64);
+        (uint64_t)(s->results * many + min_i64(s->results, s->n * FEW) * (few - many)), 64);
 }
 
 static uint64_t thread_bytes(const struct ex_shape *s)
