@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, HUGE_PAGE = 2 << 20 };
+enum { PAGE = 4096 };
 
 struct cpu_dev {
     struct dev dev;
@@ -76,7 +76,9 @@ static const struct kernel *cpu_convert(struct dev *d, enum dtype to)
     return to == DTYPE_A8 ? &cpu_convert_a8 : NULL;
 }
 
-/// Straight from the system: zeroed, aligned to a page, given back whole.
+/// Straight from the system: zeroed, aligned to a page, given back whole. Small pages: the first
+/// token touches some kilobytes of each layer's keys and values, and huge ones would be cleared
+/// whole for it.
 static bool cpu_alloc(struct dev *d, uint64_t bytes, struct dev_mem *out, struct err *e)
 {
     char shown[32];
@@ -90,8 +92,6 @@ static bool cpu_alloc(struct dev *d, uint64_t bytes, struct dev_mem *out, struct
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return err_set(e, ERR_NOMEM, "cpu: the system has no %s", fmt_bytes(shown, bytes));
-    if (bytes >= HUGE_PAGE)
-        madvise(p, bytes, MADV_HUGEPAGE); // a wish
     *out = (struct dev_mem){ p, bytes };
     return true;
 }
