@@ -22,6 +22,10 @@ MODELS = {
     "smollm2": ("SmolLM2-135M-Instruct.Q4_1.gguf", 1.5, 1.0, 0.2),
     "gemma3": ("gemma-3-270m-q4_k_m.gguf", 1.5, 1.0, 0.2),
     "llama1b": ("llama3.2-1b-shape.gguf", 1.2, 1.0, 0.2),
+    # random weights, made by tools/make-shapes.sh
+    "qwen0.5b": ("qwen2.5-0.5b-shape.gguf", 1.2, 1.0, 0.2),
+    "gemma1b": ("gemma3-1b-shape.gguf", 1.2, 1.0, 0.2),
+    "gptoss2l": ("gpt-oss-20b-2l-shape.gguf", 1.2, 1.0, 0.2),
 }
 BUSY_BAR = 0.40
 MEMORY_SLACK = 24 << 20
