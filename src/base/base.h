@@ -128,6 +128,9 @@ struct map {
 /// Errors: ERR_NOTFOUND, ERR_IO (with the path and the system's reason). Regular files only.
 MUST_CHECK bool map_file(struct map *m, const char *path, bool use_mmap, struct err *e);
 void map_close(struct map *m);
+/// The first `n` bytes will not be read again: their whole pages leave the resident set. A mapping
+/// would read them from the file once more, bytes in memory (`own`) are lost.
+void map_forget(const struct map *m, uint64_t n);
 /// Whole file into memory, refused above `max` bytes; terminated by an uncounted 0. free(*out).
 MUST_CHECK bool file_read(char **out, size_t *n, const char *path, size_t max, struct err *e);
 

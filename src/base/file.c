@@ -108,6 +108,16 @@ void map_close(struct map *m)
     *m = (struct map){ 0 };
 }
 
+void map_forget(const struct map *m, uint64_t n)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+    ASSERT(n <= m->bytes);
+    n -= n % page;
+    if (n != 0) // advice: a kernel that does not take it costs memory, nothing else
+        (void)madvise((void *)(uintptr_t)m->p, n, MADV_DONTNEED);
+}
+
 /// Reads to the end in growing steps, so that pipes and /proc work, whose size is not known before.
 static bool read_all(struct buf *b, int fd, const char *path, struct err *e)
 {

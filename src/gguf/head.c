@@ -512,6 +512,8 @@ bool gguf_head_read(struct part *p, const struct value *arch, uint64_t seed, str
     p->head_bytes = look.r.at;
     p->copy = xmalloc((size_t)p->head_bytes + 1); // a last text's 0
     memcpy(p->copy, p->map.p, (size_t)p->head_bytes);
+    if (p->mapped) // megabytes, where the vocabulary is large
+        map_forget(&p->map, p->head_bytes);
     p->hash = hash_bytes(p->copy, (size_t)p->head_bytes, 0);
 
     struct walk keep = {

@@ -72,6 +72,47 @@ static void a_file_is_the_same_mapped_and_read(void **state)
     unlink(path);
 }
 
+/// Pages of this process in memory.
+static long resident_pages(void)
+{
+    char *text;
+    size_t n;
+    long all, resident;
+    struct err e;
+
+    assert_true(file_read(&text, &n, "/proc/self/statm", 4096, &e));
+    assert_int_equal(sscanf(text, "%ld %ld", &all, &resident), 2);
+    free(text);
+    return resident;
+}
+
+static void what_is_forgotten_leaves_memory_and_the_rest_stays(void **state)
+{
+    (void)state;
+    enum { BYTES = 8 << 20, FORGET = BYTES - 5000 };
+    char *big = xmalloc(BYTES);
+
+    for (size_t i = 0; i < BYTES; i++)
+        big[i] = (char)(i * 31 + i / 4096);
+    const char *path = write_file("big", big, BYTES);
+    for (int use_mmap = 0; use_mmap < 2; use_mmap++) {
+        struct map m;
+        struct err e = { 0 };
+        assert_true(map_file(&m, path, use_mmap, &e));
+        assert_memory_equal(m.p, big, BYTES); // all of it is in memory now
+        long before = resident_pages();
+        map_forget(&m, 100); // less than a page
+        map_forget(&m, FORGET);
+        assert_true(resident_pages() < before - 1000);
+        assert_memory_equal(m.p + FORGET, big + FORGET, BYTES - FORGET);
+        if (use_mmap)
+            assert_memory_equal(m.p, big, BYTES);
+        map_close(&m);
+    }
+    unlink(path);
+    free(big);
+}
+
 static void an_empty_file_maps_to_no_bytes(void **state)
 {
     (void)state;
@@ -188,6 +229,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_is_the_same_mapped_and_read),
+        cmocka_unit_test(what_is_forgotten_leaves_memory_and_the_rest_stays),
         cmocka_unit_test(an_empty_file_maps_to_no_bytes),
         cmocka_unit_test(a_missing_file_says_so_with_its_name),
         cmocka_unit_test(a_directory_is_refused),
