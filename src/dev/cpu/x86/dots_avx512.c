@@ -5,7 +5,7 @@
 
 #include "dev/cpu/x86/x86.h"
 
-enum { ROWS = 4, TOKENS = 4 };
+enum { ROWS = 4, TOKENS = 4, AHEAD = 16384 }; // bytes, see gemv_avx512.h
 
 /// 16 weights from the i-th on; `m`: those that are there.
 static ALWAYS_INLINE __m512 load(const uint8_t *w, int64_t i, const __mmask16 m,
@@ -62,7 +62,8 @@ static ALWAYS_INLINE __m128 sum_4(const __m512 *chain)
 static ALWAYS_INLINE void tile(const struct dots_args *a, int64_t row, int64_t token,
                                const int rows, const int tokens, const enum dtype type)
 {
-    const int64_t row_bytes = a->cols * (type == DTYPE_F32 ? 4 : 2), whole = a->cols / 16 * 16;
+    const int size = type == DTYPE_F32 ? 4 : 2;
+    const int64_t row_bytes = a->cols * size, whole = a->cols / 16 * 16;
     const uint8_t *w = a->w + row * row_bytes;
     const float *x = a->x + token * a->cols;
     __m512 chain[ROWS][TOKENS];
@@ -72,8 +73,11 @@ static ALWAYS_INLINE void tile(const struct dots_args *a, int64_t row, int64_t t
         UNROLL(4)
     for (int t = 0; t < tokens; t++)
         chain[r][t] = _mm512_setzero_ps();
-    for (int64_t i = 0; i < whole; i += 16)
+    for (int64_t i = 0; i < whole; i += 16) {
+        for (int k = 0; token == 0 && k < rows * size * 16; k += 64)
+            _mm_prefetch((const char *)w + AHEAD + i * rows * size + k, _MM_HINT_T1);
         step(chain, w, row_bytes, x, a->cols, i, rows, tokens, 0xffff, type);
+    }
     if (whole < a->cols)
         step(chain, w, row_bytes, x, a->cols, whole, rows, tokens,
              (__mmask16)((1u << (a->cols - whole)) - 1), type);

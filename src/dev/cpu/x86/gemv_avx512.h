@@ -25,11 +25,13 @@ struct gemv_pair {
     __m512 d, m;
 };
 
-/// Two rows at once are no stream that a cache foresees: both are asked for in order, so many bytes
-/// ahead. Short rows are foreseen in part, and then too early is worse than not at all.
-static inline int64_t gemv_ahead(int64_t row_bytes)
+/// Two rows at once are no stream that a cache foresees. Both are asked for in the order of memory,
+/// to be in the second level so many bytes ahead: the first cannot wait for as much at once.
+enum { GEMV_AHEAD = 16384 };
+static ALWAYS_INLINE void gemv_ask(const uint8_t *p, int bytes)
 {
-    return row_bytes < 900 ? 384 : 1024;
+    for (int i = 0; i < bytes; i += 64)
+        _mm_prefetch((const char *)p + i, _MM_HINT_T1);
 }
 
 /// QUARTERS of numbers of at most 4 or 5 bits: sums of 8 products fit 16 bits (31 * 127 * 8), with
@@ -162,7 +164,7 @@ static ALWAYS_INLINE void gemv_tokens(const struct gemv_args *a, const struct ge
                                       const int tokens)
 {
     const int64_t n_full = a->cols / 256;
-    const int rest = (int)(a->cols % 256 / 32);
+    const int rest = (int)(a->cols % 256 / 32), rest_bytes = rest * f->block_bytes / 4;
     _Alignas(64) float chains[MM_GEMV_TOKENS][4][2 * MM_CHAINS];
 
     for (int64_t row = 0; row < a->n_rows; row += 8) {
@@ -174,15 +176,16 @@ static ALWAYS_INLINE void gemv_tokens(const struct gemv_args *a, const struct ge
             UNROLL(4)
             for (int t = 0; t < tokens; t++)
                 chain[t] = _mm512_setzero_ps();
-            const uint8_t *ahead = p + gemv_ahead(a->w_bytes);
+            const uint8_t *ahead = p + GEMV_AHEAD;
             for (int64_t b = 0; b < n_full; b++, p += f->block_bytes, q += f->block_bytes) {
-                for (int i = 0; i < 2 * f->block_bytes; i += 64)
-                    _mm_prefetch((const char *)ahead + i, _MM_HINT_T0);
+                gemv_ask(ahead, 2 * f->block_bytes);
                 ahead += 2 * f->block_bytes;
                 f->block(chain, tokens, p, q, 8, a->x + b, a);
             }
-            if (rest != 0)
+            if (rest != 0) {
+                gemv_ask(ahead, rest_bytes);
                 f->block(chain, tokens, p, q, rest, a->x + n_full, a);
+            }
             UNROLL(4)
             for (int t = 0; t < tokens; t++)
                 _mm512_store_ps(chains[t][r / 2], _mm512_permutexvar_ps(f->natural, chain[t]));
