@@ -18,7 +18,7 @@ RELEASE_ONLY = ["tests/run/test_logits.c"]  # real models: too slow under a sani
 # Under TSan.
 THREADS = ["tests/dev/**/test_*team*.c", "tests/dev/**/test_*pool*.c", "tests/run/test_*exec*.c", "tests/run/test_*inst*.c"]
 BINARY_SECONDS = 240
-FUZZ_ARGS = ["-runs=20000"]  # a target says otherwise in a line '// libFuzzer: -runs=N ...'
+FUZZ_ARGS = ["-runs=200000"]  # a target says otherwise in a line '// libFuzzer: -runs=N ...'
 ENV = {
     **os.environ,
     "ASAN_OPTIONS": "color=never:detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1",
