@@ -11,11 +11,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define MUST_CHECK      __attribute__((warn_unused_result))
+#define MUST_CHECK        __attribute__((warn_unused_result))
 #define PRINTF_LIKE(a, b) __attribute__((format(printf, a, b)))
-#define ARRAY_LEN(a)    (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_LEN(a)      (sizeof(a) / sizeof((a)[0]))
 
-/// Stays on in release builds. For promises between our own functions, never for bytes from outside.
+/// Stays on in release builds. For promises between our own functions, never for bytes from
+/// outside.
 #define ASSERT(x) ((x) ? (void)0 : assert_failed(#x, __FILE__, __LINE__))
 _Noreturn void assert_failed(const char *what, const char *file, int line);
 
@@ -47,11 +48,12 @@ bool err_set(struct err *e, enum err_code code, const char *fmt, ...) PRINTF_LIK
 bool err_add(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 const char *err_code_name(enum err_code code); // "format", "nofit", ... for --json
 
-/// Escapes at most `n` bytes from outside for a message ("\x00", quotes, non-ASCII); cuts with "..."
-/// Returns `out`, always terminated.
+/// Escapes at most `n` bytes from outside for a message ("\x00", quotes, non-ASCII); cuts with
+/// "..." Returns `out`, always terminated.
 const char *err_bytes(char *out, size_t out_bytes, const void *p, size_t n);
 
-// --- checked arithmetic: sizes that come from a file ----------------------------------------------
+// --- checked arithmetic: sizes that come from a file
+// ----------------------------------------------
 
 /// False (and *out untouched) on overflow.
 MUST_CHECK bool mul_u64(uint64_t *out, uint64_t a, uint64_t b);
@@ -60,7 +62,8 @@ MUST_CHECK bool add_u64(uint64_t *out, uint64_t a, uint64_t b);
 MUST_CHECK bool align_up_checked_u64(uint64_t *out, uint64_t a, uint64_t align);
 uint64_t align_up_u64(uint64_t a, uint64_t align);
 
-// --- memory ---------------------------------------------------------------------------------------
+// --- memory
+// ---------------------------------------------------------------------------------------
 
 /// xmalloc family: for sizes of our own making; out of memory ends the process with a message.
 /// Sizes from outside are bounded before they come here. free() releases.
@@ -103,7 +106,8 @@ MUST_CHECK bool buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3
 void buf_reset(struct buf *b); // keeps the memory
 void buf_done(struct buf *b);
 
-// --- bounded reader over bytes from outside -------------------------------------------------------
+// --- bounded reader over bytes from outside
+// -------------------------------------------------------
 
 /// Reads little-endian values; every function returns false at the end instead of reading past it,
 /// and then leaves `at` where it was, so that the caller can say at which offset.
@@ -117,7 +121,8 @@ MUST_CHECK bool read_u32(struct reader *r, uint32_t *out);
 MUST_CHECK bool read_u64(struct reader *r, uint64_t *out);
 MUST_CHECK bool read_bytes(struct reader *r, uint64_t n, const uint8_t **out); // borrowed
 
-// --- files ----------------------------------------------------------------------------------------
+// --- files
+// ----------------------------------------------------------------------------------------
 
 /// A read-only view of a file. `own` is set when the bytes were read into memory (--no-mmap).
 struct map {
@@ -134,7 +139,8 @@ void map_forget(const struct map *m, uint64_t n);
 /// Whole file into memory, refused above `max` bytes; terminated by an uncounted 0. free(*out).
 MUST_CHECK bool file_read(char **out, size_t *n, const char *path, size_t max, struct err *e);
 
-// --- time, log, text ------------------------------------------------------------------------------
+// --- time, log, text
+// ------------------------------------------------------------------------------
 
 int64_t clock_ns(void); // monotonic
 
@@ -147,7 +153,8 @@ const char *fmt_bytes(char out[32], uint64_t bytes);
 /// "1 234 567": for exact bytes in tables. Returns `out`.
 const char *fmt_count(char out[32], uint64_t n);
 
-// --- hash -----------------------------------------------------------------------------------------
+// --- hash
+// -----------------------------------------------------------------------------------------
 
 uint64_t hash_bytes(const void *p, size_t n, uint64_t seed); // not cryptographic; seeded
 

@@ -11,12 +11,15 @@
 struct dev;
 struct team; // CPU kinds: the threads that run a kernel together (dev/cpu/team.h)
 
-enum dev_kind { DEV_KIND_CPU, DEV_KIND_CUDA }; // equal kinds give equal bits; a simulated GPU on CPU kernels is of kind CPU
+enum dev_kind {
+    DEV_KIND_CPU,
+    DEV_KIND_CUDA
+}; // equal kinds give equal bits; a simulated GPU on CPU kernels is of kind CPU
 
 struct dev_info {
-    char name[64];          // "cpu", "sim0", "k80 #0"
+    char name[64]; // "cpu", "sim0", "k80 #0"
     enum dev_kind kind;
-    bool in_place;          // uses weights from the file's mapping: they take no memory of its own
+    bool in_place;           // uses weights from the file's mapping: they take no memory of its own
     uint64_t capacity_bytes; // all of it; UINT64_MAX: not limited by the device
     uint64_t free_bytes;
     uint64_t granule_bytes; // every allocation is rounded up to this
@@ -27,12 +30,12 @@ struct dev_info {
 /// What a kernel is run with. Addresses are the device's own, fixed when the model was loaded.
 struct run_args {
     const struct node *node;
-    const struct dims *now; // actual counts of this batch
+    const struct dims *now;    // actual counts of this batch
     const void *src[NODE_SRC]; // NULL where the node has none
     void *dst[NODE_DST];
-    enum dtype src0;  // format of src[0]: F32, or what kernel.act asked for
-    enum dtype dst0;  // format to write dst[0] in: F32, or DTYPE_A8 where kernel.writes_a8
-    bool exact;       // the reference path: float32 activations
+    enum dtype src0; // format of src[0]: F32, or what kernel.act asked for
+    enum dtype dst0; // format to write dst[0] in: F32, or DTYPE_A8 where kernel.writes_a8
+    bool exact;      // the reference path: float32 activations
     void *scratch;
 };
 
@@ -42,13 +45,14 @@ struct kernel {
     enum op op;
     /// Whether it can run this node: types, shapes, `exact`.
     bool (*accepts)(const struct node *n, const struct dims *max, bool exact);
-    enum dtype act; // format that src[0] must have: DTYPE_F32, or DTYPE_A8 (the plan adds the conversion)
+    enum dtype
+        act; // format that src[0] must have: DTYPE_F32, or DTYPE_A8 (the plan adds the conversion)
     bool writes_a8; // can write dst[0] as DTYPE_A8 directly
     /// Working space in bytes for these bounds and threads; NULL: none. Asked by the plan alone.
     uint64_t (*scratch_bytes)(const struct node *n, const struct dims *max, int threads);
-    /// dst[0] may be the very address of MATMUL's or EXPERT_SUM's residual, of a source of ADD or GLU, of the source
-    /// of SCALE or SOFTCAP, where both are F32: an element of these is last read before the same place of dst[0] is
-    /// written.
+    /// dst[0] may be the very address of MATMUL's or EXPERT_SUM's residual, of a source of ADD or
+    /// GLU, of the source of SCALE or SOFTCAP, where both are F32: an element of these is last read
+    /// before the same place of dst[0] is written.
     void (*run)(const struct run_args *a, struct team *t);
 };
 
@@ -67,12 +71,16 @@ struct dev_mem {
 struct dev_ops {
     void (*info)(struct dev *d, struct dev_info *out);
     /// Best kernel for a node, or NULL. `convert`: the kernel that turns F32 rows into `to`.
-    const struct kernel *(*find)(struct dev *d, const struct node *n, const struct dims *max, bool exact);
+    const struct kernel *(*find)(struct dev *d, const struct node *n, const struct dims *max,
+                                 bool exact);
     const struct kernel *(*convert)(struct dev *d, enum dtype to);
-    bool (*alloc)(struct dev *d, uint64_t bytes, struct dev_mem *out, struct err *e); // zeroed or poisoned, not defined
+    bool (*alloc)(struct dev *d, uint64_t bytes, struct dev_mem *out,
+                  struct err *e); // zeroed or poisoned, not defined
     void (*release)(struct dev *d, struct dev_mem *m);
-    bool (*write)(struct dev *d, void *dst, const void *src, uint64_t bytes, struct err *e); // host -> device
-    bool (*read)(struct dev *d, void *dst, const void *src, uint64_t bytes, struct err *e);  // device -> host
+    bool (*write)(struct dev *d, void *dst, const void *src, uint64_t bytes,
+                  struct err *e); // host -> device
+    bool (*read)(struct dev *d, void *dst, const void *src, uint64_t bytes,
+                 struct err *e); // device -> host
     /// Runs a list in order. `step_done`, where set, is called between entries by tests' devices.
     bool (*run)(struct dev *d, const struct launch *l, int n, struct err *e);
     bool (*wait)(struct dev *d, struct err *e);
@@ -85,9 +93,10 @@ struct dev {
 };
 
 struct cpu_opts {
-    int threads;  // 0: as many as there are cores this process may use
+    int threads; // 0: as many as there are cores this process may use
     bool pin;
-    const char *features; // SNUG_CPU: "c", "c,avx2", "c,avx2,avx512"; NULL: environment, else all there are
+    const char *
+        features; // SNUG_CPU: "c", "c,avx2", "c,avx2,avx512"; NULL: environment, else all there are
 };
 MUST_CHECK bool cpu_dev_new(struct dev **out, const struct cpu_opts *o, struct err *e);
 const char *cpu_dev_features(struct dev *d); // "avx2 avx512" for show and bench
@@ -96,7 +105,7 @@ int cpu_dev_threads(struct dev *d);
 /// A device of given capacity that runs the CPU's kernels on memory of its own. Counts every byte;
 /// memory is inaccessible outside kernels and copies; free and fresh memory is poisoned (NaN).
 struct sim_opts {
-    const char *name;       // "sim0"
+    const char *name; // "sim0"
     uint64_t capacity_bytes;
     uint64_t granule_bytes; // 0: 256; a power of two
     double bytes_per_s;     // reported only

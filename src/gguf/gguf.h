@@ -15,8 +15,20 @@
 struct gguf;
 
 enum gguf_type { // value types, ids as in the file
-    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL,
-    GGUF_STR, GGUF_ARR, GGUF_U64, GGUF_I64, GGUF_F64, GGUF_TYPE_COUNT
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STR,
+    GGUF_ARR,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
+    GGUF_TYPE_COUNT
 };
 
 struct gguf_opts {
@@ -28,29 +40,33 @@ struct gguf_opts {
 struct gguf_tensor {
     const char *name; // valid UTF-8 or escaped, terminated, < 64 bytes
     enum dtype type;
-    int n_dims;       // 1..4
+    int n_dims; // 1..4
     uint64_t ne[4];
-    int file;         // index of the split file
-    uint64_t offset;  // from the start of that file
-    uint64_t bytes;   // exact, unpadded
+    int file;        // index of the split file
+    uint64_t offset; // from the start of that file
+    uint64_t bytes;  // exact, unpadded
 };
 
 /// Opens `path` and, when its name ends in -00001-of-0000N.gguf, the other parts beside it.
 /// opts may be NULL. On success *out is the caller's: gguf_close() it.
 /// Errors: ERR_FORMAT with file, byte offset and field; ERR_UNSUPPORTED (version, big endian, a
 /// tensor type we do not know); ERR_NOTFOUND, ERR_IO.
-MUST_CHECK bool gguf_open(struct gguf **out, const char *path, const struct gguf_opts *opts, struct err *e);
-/// The same from memory: for fuzzing, tests, heads fetched elsewhere. `p` must outlive it. Splits are refused.
+MUST_CHECK bool gguf_open(struct gguf **out, const char *path, const struct gguf_opts *opts,
+                          struct err *e);
+/// The same from memory: for fuzzing, tests, heads fetched elsewhere. `p` must outlive it. Splits
+/// are refused.
 MUST_CHECK bool gguf_open_mem(struct gguf **out, const void *p, uint64_t n, const char *name,
                               const struct gguf_opts *opts, struct err *e);
 void gguf_close(struct gguf *g); // NULL is fine
 
 const char *gguf_path(const struct gguf *g);
 int gguf_n_files(const struct gguf *g);
-uint64_t gguf_file_bytes(const struct gguf *g, int file); // as it should be, when only the head is there
-uint64_t gguf_data_offset(const struct gguf *g, int file); // where tensor data begins: the head's size
+uint64_t gguf_file_bytes(const struct gguf *g,
+                         int file); // as it should be, when only the head is there
+uint64_t gguf_data_offset(const struct gguf *g,
+                          int file); // where tensor data begins: the head's size
 uint32_t gguf_version(const struct gguf *g);
-bool gguf_head_only(const struct gguf *g);   // some tensor data is missing
+bool gguf_head_only(const struct gguf *g); // some tensor data is missing
 /// Hash of the head(s): keys and directory, for fingerprints.
 uint64_t gguf_fingerprint(const struct gguf *g);
 
@@ -69,13 +85,14 @@ const char *gguf_key_name(const struct gguf *g, int i);
 enum gguf_type gguf_key_type(const struct gguf *g, int i);
 int gguf_find_key(const struct gguf *g, const char *name); // index or -1; O(1)
 
-/// By name. False where the key is missing, or not of a fitting type: any integer type that fits for
-/// u32/i64, f32 or f64 (or an integer) for f32; *out is then untouched.
+/// By name. False where the key is missing, or not of a fitting type: any integer type that fits
+/// for u32/i64, f32 or f64 (or an integer) for f32; *out is then untouched.
 bool gguf_get_u32(const struct gguf *g, const char *name, uint32_t *out);
 bool gguf_get_i64(const struct gguf *g, const char *name, int64_t *out);
 bool gguf_get_f32(const struct gguf *g, const char *name, float *out);
 bool gguf_get_bool(const struct gguf *g, const char *name, bool *out);
-bool gguf_get_str(const struct gguf *g, const char *name, struct str *out); // borrowed; also 0-terminated behind n
+bool gguf_get_str(const struct gguf *g, const char *name,
+                  struct str *out); // borrowed; also 0-terminated behind n
 
 /// Arrays. Element type GGUF_STR: use gguf_arr_str; bool is one byte each, 0 or 1.
 struct gguf_arr {
@@ -84,7 +101,8 @@ struct gguf_arr {
     const void *data; // n elements, host byte order, aligned; NULL for strings
 };
 bool gguf_get_arr(const struct gguf *g, const char *name, struct gguf_arr *out);
-struct str gguf_arr_str(const struct gguf *g, const char *name, uint64_t i); // {NULL,0} if there is none
+struct str gguf_arr_str(const struct gguf *g, const char *name,
+                        uint64_t i); // {NULL,0} if there is none
 /// All strings of an array at once: pointer to n strs, borrowed. NULL if not a string array.
 const struct str *gguf_arr_strs(const struct gguf *g, const char *name, uint64_t *n);
 /// One element as a number, any numeric or bool type. False if out of range or not a number.

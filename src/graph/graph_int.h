@@ -58,8 +58,8 @@ bool need_same_shape(const struct tensor *a, const struct tensor *b, struct err 
 
 bool gb_failed(const struct gb *b);
 struct tensor *gb_tensor(struct gb *b, enum role role, enum dtype type, const char *name);
-/// Checks the node by its operation's rule, adds it, and returns its result: dst[0], made here where
-/// it is NULL. NULL for a node without a new tensor.
+/// Checks the node by its operation's rule, adds it, and returns its result: dst[0], made here
+/// where it is NULL. NULL for a node without a new tensor.
 struct tensor *gb_node(struct gb *b, const struct node *proto);
 
 bool dim_eq(struct dim a, struct dim b);

@@ -8,12 +8,24 @@
 #include <strings.h>
 
 static const struct dtype_info *const formats[DTYPE_COUNT] = {
-    [DTYPE_F32] = &dtype_f32,       [DTYPE_F16] = &dtype_f16,     [DTYPE_BF16] = &dtype_bf16,
-    [DTYPE_I32] = &dtype_i32,       [DTYPE_Q4_0] = &dtype_q4_0,   [DTYPE_Q4_1] = &dtype_q4_1,
-    [DTYPE_Q5_0] = &dtype_q5_0,     [DTYPE_Q5_1] = &dtype_q5_1,   [DTYPE_Q8_0] = &dtype_q8_0,
-    [DTYPE_Q2_K] = &dtype_q2_k,     [DTYPE_Q3_K] = &dtype_q3_k,   [DTYPE_Q4_K] = &dtype_q4_k,
-    [DTYPE_Q5_K] = &dtype_q5_k,     [DTYPE_Q6_K] = &dtype_q6_k,   [DTYPE_IQ4_NL] = &dtype_iq4_nl,
-    [DTYPE_IQ4_XS] = &dtype_iq4_xs, [DTYPE_MXFP4] = &dtype_mxfp4, [DTYPE_A8] = &dtype_a8,
+    [DTYPE_F32] = &dtype_f32,
+    [DTYPE_F16] = &dtype_f16,
+    [DTYPE_BF16] = &dtype_bf16,
+    [DTYPE_I32] = &dtype_i32,
+    [DTYPE_Q4_0] = &dtype_q4_0,
+    [DTYPE_Q4_1] = &dtype_q4_1,
+    [DTYPE_Q5_0] = &dtype_q5_0,
+    [DTYPE_Q5_1] = &dtype_q5_1,
+    [DTYPE_Q8_0] = &dtype_q8_0,
+    [DTYPE_Q2_K] = &dtype_q2_k,
+    [DTYPE_Q3_K] = &dtype_q3_k,
+    [DTYPE_Q4_K] = &dtype_q4_k,
+    [DTYPE_Q5_K] = &dtype_q5_k,
+    [DTYPE_Q6_K] = &dtype_q6_k,
+    [DTYPE_IQ4_NL] = &dtype_iq4_nl,
+    [DTYPE_IQ4_XS] = &dtype_iq4_xs,
+    [DTYPE_MXFP4] = &dtype_mxfp4,
+    [DTYPE_A8] = &dtype_a8,
     [DTYPE_MXFP4_PAIRS] = &dtype_mxfp4_pairs,
 };
 

@@ -1,7 +1,8 @@
 // dtype.h - number formats: how a tensor's numbers lie in bytes.
 //
 // One file a format (q8_0.c, q4_k.c, ...), one table (dtype.c). Block layouts are those of GGUF
-// (ggml-org/ggml docs/gguf.md; ggml-common.h). All formats but F32, F16, BF16 and I32 are "quantized".
+// (ggml-org/ggml docs/gguf.md; ggml-common.h). All formats but F32, F16, BF16 and I32 are
+// "quantized".
 //
 // Every quantized format can be *expanded*: written as groups of 32 numbers
 //     w[i] = d * (u[i] - zero) - m            with d, m float per 32 numbers, u 8 bits unsigned,
@@ -35,13 +36,13 @@ enum dtype {
     DTYPE_I32 = 26,
     DTYPE_BF16 = 30,
     DTYPE_MXFP4 = 39,
-    DTYPE_A8 = 64, // activations: struct a8_row, made by kernels only, never in a file
+    DTYPE_A8 = 64,          // activations: struct a8_row, made by kernels only, never in a file
     DTYPE_MXFP4_PAIRS = 65, // the first gpt-oss files' type 4 (mxfp4_pairs.c)
     DTYPE_COUNT = 66,
 };
 
-/// Activations as a quantized matrix product takes them (docs/numerics.md). A row of n numbers (a multiple
-/// of 32) is n * 3 / 2 bytes, four arrays one after another:
+/// Activations as a quantized matrix product takes them (docs/numerics.md). A row of n numbers (a
+/// multiple of 32) is n * 3 / 2 bytes, four arrays one after another:
 ///     int8_t q[n]; float d[n / 32]; float s[n / 32]; int32_t sum[n / 16];
 /// with x[i] ~ d * q[i], sum[j] the sum of the j-th 16 q, s = d * (float)(their sum over the 32).
 struct a8_row {
@@ -65,16 +66,17 @@ struct expanded {
 };
 
 struct dtype_info {
-    const char *name;  // as in GGUF: "Q4_K"
-    int block;         // numbers in a block, 1 for plain formats
+    const char *name; // as in GGUF: "Q4_K"
+    int block;        // numbers in a block, 1 for plain formats
     int block_bytes;
     bool quantized;
-    bool has_min;      // expanded form has m
-    bool sub16;        // expanded form has s (and m per 16)
-    uint8_t zero;      // subtracted from u
+    bool has_min; // expanded form has m
+    bool sub16;   // expanded form has s (and m per 16)
+    uint8_t zero; // subtracted from u
     /// `n` is a multiple of block; src and dst do not overlap, src needs no alignment.
     void (*to_f32)(float *dst, const void *src, int64_t n);
-    void (*from_f32)(void *dst, const float *src, int64_t n); // round to nearest; simple and good, not searched for long
+    void (*from_f32)(void *dst, const float *src,
+                     int64_t n); // round to nearest; simple and good, not searched for long
     void (*expand)(const struct expanded *dst, const void *src, int64_t n); // NULL if not quantized
 };
 
@@ -84,7 +86,8 @@ bool dtype_known(uint32_t gguf_type);
 /// By name, any case; false if unknown.
 bool dtype_by_name(enum dtype *out, const char *name);
 
-/// Bytes of a row of `n` numbers; `n` must be a multiple of the block (asserted). Rows of at most 2^40.
+/// Bytes of a row of `n` numbers; `n` must be a multiple of the block (asserted). Rows of at most
+/// 2^40.
 uint64_t dtype_row_bytes(enum dtype t, int64_t n);
 
 float f16_to_f32(uint16_t h);  // exact

@@ -18,19 +18,21 @@ struct limits {
     int64_t ctx;     // tokens of one sequence; rounded up to whole pages
     enum dtype kv;   // DTYPE_F16, DTYPE_Q8_0, DTYPE_F32
     bool exact;      // float32 activations and kernels that take them
-    uint64_t reserve_bytes; // kept free on each device with a capacity; the user's number, default 0
-    uint64_t guard_bytes;   // checked bytes on both sides of every temporary, rounded up to 64; 0 but in tests
+    uint64_t
+        reserve_bytes;    // kept free on each device with a capacity; the user's number, default 0
+    uint64_t guard_bytes; // checked bytes on both sides of every temporary, rounded up to 64; 0 but
+                          // in tests
 };
 
-/// Which device runs each part of the graph: dev[part], indices into the devices given. dev[0] (PART_SHARED) is ignored:
-/// shared nodes are made on every device that uses them.
+/// Which device runs each part of the graph: dev[part], indices into the devices given. dev[0]
+/// (PART_SHARED) is ignored: shared nodes are made on every device that uses them.
 struct assign {
     int n_parts;
     int *dev;
 };
 
 enum arena_kind {
-    ARENA_WEIGHTS,  // in file order
+    ARENA_WEIGHTS, // in file order
     ARENA_KV,
     ARENA_SCRATCH,  // activations and kernels' working space, packed by lifetime
     ARENA_INPUT,    // token ids, positions, page table, ... and the logits on their way out
@@ -39,7 +41,8 @@ enum arena_kind {
 };
 const char *arena_kind_name(enum arena_kind k); // "weights", "kv", ...
 
-/// A place: on device `dev` at `offset` in an arena, or, where `mapped`, in the mapping of split file `file`.
+/// A place: on device `dev` at `offset` in an arena, or, where `mapped`, in the mapping of split
+/// file `file`.
 struct slot {
     int dev;
     bool mapped;
@@ -49,8 +52,8 @@ struct slot {
 };
 
 /// A tensor on a device in a format. Lives from first_step to last_step, both included
-/// (inputs, weights, states, logits: always). Steps that run without a sync between them count as one
-/// moment, so lives begin and end with such groups.
+/// (inputs, weights, states, logits: always). Steps that run without a sync between them count as
+/// one moment, so lives begin and end with such groups.
 struct value {
     const struct tensor *t; // NULL: a kernel's working space
     enum dtype format;
@@ -66,22 +69,22 @@ struct step {
     const struct node *node; // of a conversion: the node it is for
     int src[NODE_SRC];       // indices of values, -1: none
     int dst[NODE_DST];
-    int scratch;             // index of a value, -1: none
-    bool sync;               // must wait for what came before on this device
+    int scratch; // index of a value, -1: none
+    bool sync;   // must wait for what came before on this device
 };
 
 struct plan_dev {
     struct dev_info info;
     uint64_t arena_bytes[ARENA_COUNT]; // as allocated by the loader: exact sizes
-    uint64_t rounding_bytes;          // what the granule adds to them
-    uint64_t total_bytes;             // sum of both: what the device will have lost after the load
-    uint64_t mapped_bytes;            // weights used in place: page cache, not allocated
-    uint64_t scratch_bound;           // peak of live bytes: no packing can be smaller
+    uint64_t rounding_bytes;           // what the granule adds to them
+    uint64_t total_bytes;              // sum of both: what the device will have lost after the load
+    uint64_t mapped_bytes;             // weights used in place: page cache, not allocated
+    uint64_t scratch_bound;            // peak of live bytes: no packing can be smaller
     bool used;
 };
 
 struct plan {
-    const struct graph *graph; // borrowed
+    const struct graph *graph;         // borrowed
     const struct weight_place *places; // borrowed, as given
     struct dev *const *devs;           // borrowed, as given
     struct limits lim;
@@ -91,14 +94,16 @@ struct plan {
     const int *part_dev; // [n_parts], -1 for PART_SHARED
     const struct value *value;
     const struct step *step;
-    const int *input;    // [n_devs][IN_COUNT] value of each input on each device, -1 where unused
-    int logits;          // value
-    uint64_t host_staging_bytes; // host buffer for copies and for logits read back (0 when all is on one in-place device)
-    uint64_t hash;       // of everything above: two equal plans have equal hashes
+    const int *input; // [n_devs][IN_COUNT] value of each input on each device, -1 where unused
+    int logits;       // value
+    uint64_t host_staging_bytes; // host buffer for copies and for logits read back (0 when all is
+                                 // on one in-place device)
+    uint64_t hash;               // of everything above: two equal plans have equal hashes
     struct arena mem;
 };
 
-/// File offsets of weights, so that the plan can place them in file order and in mappings. Index: tensor.source.
+/// File offsets of weights, so that the plan can place them in file order and in mappings. Index:
+/// tensor.source.
 struct weight_place {
     int file;
     uint64_t offset, bytes; // of the whole tensor
@@ -107,23 +112,27 @@ struct weight_place {
 /// Lays out `g` with its parts assigned by `a`. Deterministic. *out is the caller's: plan_free().
 /// Does not compare with free bytes: plan_fits() does.
 /// Errors: ERR_UNSUPPORTED a device has no kernel for a node assigned to it (names both).
-MUST_CHECK bool plan_make(struct plan **out, const struct graph *g, const struct weight_place *w, const struct assign *a,
-                          const struct limits *lim, struct dev *const *devs, int n_devs, struct err *e);
+MUST_CHECK bool plan_make(struct plan **out, const struct graph *g, const struct weight_place *w,
+                          const struct assign *a, const struct limits *lim, struct dev *const *devs,
+                          int n_devs, struct err *e);
 void plan_free(struct plan *p); // NULL is fine
 
-/// True where every device holds its bytes plus the reserve. Else ERR_NOFIT: which device lacks how much, and
-/// the smallest change found that helps (context, micro-batch, KV type).
+/// True where every device holds its bytes plus the reserve. Else ERR_NOFIT: which device lacks how
+/// much, and the smallest change found that helps (context, micro-batch, KV type).
 MUST_CHECK bool plan_fits(const struct plan *p, struct err *e);
 
-/// Bytes on device `dev`, all arenas and rounding. Logs, `snug plan` and the loader print this number.
+/// Bytes on device `dev`, all arenas and rounding. Logs, `snug plan` and the loader print this
+/// number.
 uint64_t plan_device_bytes(const struct plan *p, int dev);
 
-/// Recomputes coverage, bounds, overlap in time and address with code of its own. For tests and `snug verify`.
+/// Recomputes coverage, bounds, overlap in time and address with code of its own. For tests and
+/// `snug verify`.
 MUST_CHECK bool plan_check(const struct plan *p, struct err *e);
 
 // report.c: the plan for people and programs.
-bool plan_table(const struct plan *p, struct buf *out); // a table that sums to the byte, a bar per device
+bool plan_table(const struct plan *p,
+                struct buf *out); // a table that sums to the byte, a bar per device
 bool plan_json(const struct plan *p, struct buf *out);
-bool plan_dump(const struct plan *p, struct buf *out);  // every value and step: golden tests
+bool plan_dump(const struct plan *p, struct buf *out); // every value and step: golden tests
 
 #endif

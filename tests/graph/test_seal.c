@@ -101,10 +101,12 @@ static struct graph *block_graph(float eps, int window, enum act act, float base
     f.base = base;
     struct tensor *h = gb_rmsnorm(b, x, gb_vec(b, 64, "norm"), eps);
     struct tensor *t = gb_rope_table(b, &f, NULL);
-    struct tensor *q = gb_rope(b, gb_matmul(b, h, gb_mat_rows(b, 64, 64, 0, 192, "qkv.weight"), NULL), t,
-                               16, 16, ROPE_NORM);
-    struct tensor *k = gb_rope(b, gb_matmul(b, h, gb_mat_rows(b, 64, 64, 64, 192, "qkv.weight"), NULL), t,
-                               16, 16, ROPE_NORM);
+    struct tensor *q =
+        gb_rope(b, gb_matmul(b, h, gb_mat_rows(b, 64, 64, 0, 192, "qkv.weight"), NULL), t, 16, 16,
+                ROPE_NORM);
+    struct tensor *k =
+        gb_rope(b, gb_matmul(b, h, gb_mat_rows(b, 64, 64, 64, 192, "qkv.weight"), NULL), t, 16, 16,
+                ROPE_NORM);
     struct tensor *v = gb_matmul(b, h, gb_mat_rows(b, 64, 64, 128, 192, "qkv.weight"), NULL);
     h = gb_attn(b, q, k, v,
                 &(struct attn_args){ .n_heads = 4,

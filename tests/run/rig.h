@@ -16,8 +16,8 @@ struct rig {
 void rig_open(struct rig *r, const char *path);
 void rig_close(struct rig *r);
 
-/// Contexts 512, 2048, 8192 and 32768 on one to four devices: what was planned, what the instance says and
-/// what each device counted are equal, and all of it is given back.
+/// Contexts 512, 2048, 8192 and 32768 on one to four devices: what was planned, what the instance
+/// says and what each device counted are equal, and all of it is given back.
 void compare_all_loads(const char *path);
 
 #endif

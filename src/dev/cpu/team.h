@@ -1,8 +1,8 @@
 // team.h - the threads that run a kernel together, seen from inside the kernel.
 //
-// A device's `run` hands a list of launches to a persistent pool; every thread walks the list. Work inside a
-// launch is shared by taking indices from a counter, so a thread that lost its core holds up one index, not half
-// of the work. Waiting threads spin for some microseconds, then sleep.
+// A device's `run` hands a list of launches to a persistent pool; every thread walks the list. Work
+// inside a launch is shared by taking indices from a counter, so a thread that lost its core holds
+// up one index, not half of the work. Waiting threads spin for some microseconds, then sleep.
 
 #ifndef SNUG_TEAM_H
 #define SNUG_TEAM_H
@@ -15,8 +15,9 @@ struct team; // one per thread and run
 int team_i(const struct team *t); // this thread, 0 .. n-1
 int team_n(const struct team *t);
 
-/// The next of `n` indices of this launch's current phase, or -1 when all are taken. Every thread calls it until -1.
-/// `n` must be the same in all threads. Results must not depend on who takes which.
+/// The next of `n` indices of this launch's current phase, or -1 when all are taken. Every thread
+/// calls it until -1. `n` must be the same in all threads. Results must not depend on who takes
+/// which.
 int64_t team_next(struct team *t, int64_t n);
 
 /// Waits for all threads of the team, then starts a new phase of the same launch (a new counter).
