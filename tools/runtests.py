@@ -62,7 +62,10 @@ def make(mode, targets):
 def run(cmd, seconds):
     """(exit status, output) on a terminal of its own, so that both streams come in order and nothing is
     lost in a crash. The status is None after a time-out."""
-    master, slave = pty.openpty()
+    try:
+        master, slave = pty.openpty()
+    except OSError:  # a container without terminals
+        master, slave = os.pipe()
     p = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, env=ENV, start_new_session=True)
     os.close(slave)
     out, end = [], time.time() + seconds
@@ -71,6 +74,8 @@ def run(cmd, seconds):
             try:
                 chunk = os.read(master, 65536)
             except OSError:  # the other end is closed
+                break
+            if not chunk:
                 break
             out.append(chunk)
     late = time.time() >= end
