@@ -296,7 +296,8 @@ static bool freq_eq(const struct rope_freq *a, const struct rope_freq *b)
            a->yarn_orig_ctx == b->yarn_orig_ctx && a->yarn_factor == b->yarn_factor &&
            a->yarn_ext == b->yarn_ext && a->yarn_attn == b->yarn_attn &&
            a->yarn_beta_fast == b->yarn_beta_fast && a->yarn_beta_slow == b->yarn_beta_slow &&
-           a->mscale == b->mscale && a->long_from == b->long_from;
+           a->mscale == b->mscale && a->long_from == b->long_from && a->grow == b->grow &&
+           a->grow_every == b->grow_every;
 }
 
 static bool same_factors(const struct tensor *a, const struct tensor *b)

@@ -100,7 +100,7 @@ static bool dump_args(const struct node *n, struct buf *out)
     static const char *const routes[] = {
         [ROUTE_SOFTMAX] = "softmax", [ROUTE_SOFTMAX_SELECTED] = "softmax_selected", [ROUTE_SIGMOID] = "sigmoid"
     };
-    char from[32] = "";
+    char from[32] = "", grow[48] = "";
     switch (n->op) {
     case OP_EMBED:
     case OP_SCALE:
@@ -109,11 +109,13 @@ static bool dump_args(const struct node *n, struct buf *out)
     case OP_ROPE_TABLE:
         if (f->long_from > 0)
             snprintf(from, sizeof from, " long from %d", f->long_from);
+        if (f->grow > 0)
+            snprintf(grow, sizeof grow, " grow %.9g every %d", (double)f->grow, f->grow_every);
         return buf_printf(
-            out, " rot %d base %.9g linear %.9g yarn %d %.9g %.9g %.9g %.9g %.9g mscale %.9g%s",
+            out, " rot %d base %.9g linear %.9g yarn %d %.9g %.9g %.9g %.9g %.9g mscale %.9g%s%s",
             f->rot, (double)f->base, (double)f->linear, f->yarn_orig_ctx, (double)f->yarn_factor,
             (double)f->yarn_ext, (double)f->yarn_attn, (double)f->yarn_beta_fast,
-            (double)f->yarn_beta_slow, (double)f->mscale, from);
+            (double)f->yarn_beta_slow, (double)f->mscale, from, grow);
     case OP_RMSNORM:
     case OP_LAYERNORM:
         return buf_printf(out, " n %d eps %.9g", a->norm.n, (double)a->norm.eps);

@@ -116,6 +116,8 @@ struct rope_freq {
     int yarn_orig_ctx; // 0: no yarn
     float yarn_factor, yarn_ext, yarn_attn, yarn_beta_fast, yarn_beta_slow;
     float mscale;  // multiplies cos and sin, 1 = none
+    float grow;    // > 0: cos and sin at position p times 1 + grow * ln(1 + floor(p / grow_every)), for queries that
+    int grow_every; // are to be sharper the more there is to look at
     int long_from; // > 0: planned contexts of more tokens take the long factors (longrope, arXiv:2402.13753)
 };
 

@@ -89,6 +89,8 @@ bool shape_rope_table(const struct node *n, struct tensor *out, struct err *why)
     for (int i = ROPE_FACTORS; i <= ROPE_LONG; i++)
         if (n->src[i] && !need_vec(n->src[i], rot / 2, "rope factors", why))
             return false;
+    if (n->args.freq.grow > 0 && n->args.freq.grow_every < 1)
+        return err_set(why, ERR_FORMAT, "growing every %d positions", n->args.freq.grow_every);
     if ((n->args.freq.long_from > 0) != (n->src[ROPE_LONG] != NULL))
         return err_set(why, ERR_FORMAT, "long factors from a context of %d on", n->args.freq.long_from);
     set_shape_2d(out, dim_fixed(rot), n->src[0]->d[0]);

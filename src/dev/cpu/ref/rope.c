@@ -37,6 +37,8 @@ void ref_rope_table(float *table, int32_t pos, const struct rope_freq *f, const 
         if (f->yarn_ext != 0)
             m *= 1 + 0.1 * log((double)f->yarn_factor);
     }
+    if (f->grow > 0)
+        m *= 1 + (double)f->grow * log(1 + (double)(pos / f->grow_every));
     for (int i = 0; i < f->rot / 2; i++) {
         double own = pos * pow((double)f->base, -2.0 * i / f->rot);
         if (factors != NULL)
