@@ -34,10 +34,9 @@ struct tensor *blk_norm(struct gb *b, const struct model *m, int il, struct tens
 // --------------------------------------------------------------------------------
 
 /// Frequencies, with the factors that some files have: one set, or two by the context's length.
-static struct tensor *rope_table(struct gb *b, const struct model *m, const struct layer *l)
+static struct tensor *rope_table(struct gb *b, const struct model *m, struct rope_freq f)
 {
-    struct rope_freq f = l->rope;
-    if (gb_has(b, "rope_factors_long.weight")) {
+    if (gb_has(b, "rope_factors_long.weight") || gb_has(b, "rope_factors_short.weight")) {
         f.long_from = (int)m->n_ctx_orig;
         struct tensor *near = gb_vec(b, f.rot / 2, "rope_factors_short.weight");
         return gb_rope_table_long(b, &f, near, gb_vec(b, f.rot / 2, "rope_factors_long.weight"));
@@ -50,16 +49,24 @@ static struct tensor *rope_table(struct gb *b, const struct model *m, const stru
 
 /// q, k -> norm of each head, where the model has it -> rope. x [tokens][heads * head_dim].
 static struct tensor *turned(struct gb *b, const struct model *m, int il, struct tensor *x,
-                             int n_heads, const char *name)
+                             bool is_query)
 {
+    const char *name = is_query ? "attn_q_norm" : "attn_k_norm";
     const struct layer *l = &m->layer[il];
     if (m->qk_norm == QK_NORM_ALIKE)
         x = norm(b, m, x, gb_vec(b, l->head_dim, "blk.%d.%s.weight", il, name));
     if (m->qk_norm == QK_NORM_EACH)
-        x = norm(b, m, x, gb_mat(b, l->head_dim, n_heads, "blk.%d.%s.weight", il, name));
-    if (l->rope.rot == 0)
+        x = norm(b, m, x,
+                 gb_mat(b, l->head_dim, is_query ? l->n_heads : l->n_kv_heads, "blk.%d.%s.weight",
+                        il, name));
+    struct rope_freq f = l->rope;
+    if (f.rot == 0)
         return x;
-    return gb_rope(b, x, rope_table(b, m, l), l->head_dim, l->rope.rot, m->rope_kind);
+    if (is_query && m->query_grow > 0) {
+        f.grow = m->query_grow;
+        f.grow_every = m->query_grow_every;
+    }
+    return gb_rope(b, x, rope_table(b, m, f), l->head_dim, f.rot, m->rope_kind);
 }
 
 struct qkv {
@@ -102,10 +109,10 @@ struct tensor *blk_attn(struct gb *b, const struct model *m, int il, struct tens
 {
     const struct layer *l = &m->layer[il];
     struct qkv p = project(b, m, il, x);
-    p.q = turned(b, m, il, p.q, l->n_heads, "attn_q_norm");
-    p.k = turned(b, m, il, p.k, l->n_kv_heads, "attn_k_norm");
+    p.q = turned(b, m, il, p.q, true);
+    p.k = turned(b, m, il, p.k, false);
     struct tensor *sinks = NULL;
-    if (gb_has(b, "blk.%d.attn_sinks.weight", il) || gb_has(b, "blk.%d.attn_sinks", il))
+    if (m->sinks)
         sinks = gb_vec(b, l->n_heads, "blk.%d.%s", il,
                        gb_has(b, "blk.%d.attn_sinks", il) ? "attn_sinks" : "attn_sinks.weight");
     struct tensor *o = gb_attn(b, p.q, p.k, p.v,

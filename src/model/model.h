@@ -50,7 +50,10 @@ struct model {
     float logit_scale;     // 1: none
     enum norm_kind norm;
     enum qk_norm qk_norm;
+    bool sinks;            // each head may look at nothing
     enum rope_kind rope_kind;
+    float query_grow;      // > 0: queries grow with their position (rope_freq.grow)
+    int query_grow_every;
     enum act act;          // of the feed-forward halves
     struct route_args route; // n_experts 0: there are none
     int n_ff_shared;       // of the experts that every token uses, as one; 0: none

@@ -2,8 +2,8 @@
 // threads, the devices and how parts are spread over them; nothing outside its slot; every byte as
 // planned.
 
+#include "model/made.h"
 #include "run/vectors.h"
-#include "support/gguf_make.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-enum { N = 80, VOCAB = 96, SLOTS = 3, MAX_DEVS = 4 };
+enum { N = 80, VOCAB = MADE_VOCAB, SLOTS = 3, MAX_DEVS = 4 };
 
 /// Windows and contexts are shorter than the prompt; types as mixed as files have them.
 static const char *const models[] = {
@@ -56,22 +56,17 @@ struct kind {
 // ----------------------------------------------------------------------
 
 struct file {
-    struct gguf *gguf;
-    struct model *model;
-    struct graph *graph;
+    struct made m;
     struct weight_place *places;
 };
 
 static void file_open(struct file *f, const char *path)
 {
-    struct err e = { 0 };
-    if (!gguf_open(&f->gguf, path, NULL, &e) || !model_read(&f->model, f->gguf, &e) ||
-        !model_graph(&f->graph, f->model, f->gguf, &e))
-        fail_msg("%s: %s", path, e.msg);
-    int n = gguf_n_tensors(f->gguf);
+    made_open(&f->m, path);
+    int n = gguf_n_tensors(f->m.gguf);
     f->places = xcalloc((size_t)n, sizeof *f->places);
     for (int i = 0; i < n; i++) {
-        const struct gguf_tensor *t = gguf_tensor(f->gguf, i);
+        const struct gguf_tensor *t = gguf_tensor(f->m.gguf, i);
         f->places[i] = (struct weight_place){ t->file, t->offset, t->bytes };
     }
 }
@@ -79,9 +74,7 @@ static void file_open(struct file *f, const char *path)
 static void file_close(struct file *f)
 {
     free(f->places);
-    graph_free(f->graph);
-    model_free(f->model);
-    gguf_close(f->gguf);
+    made_close(&f->m);
 }
 
 struct loaded {
@@ -111,14 +104,14 @@ static void load(struct loaded *l, const struct file *f, const struct way *w, st
     for (int i = 0; i < w->n_devs; i++)
         l->dev[i] = sim_dev_new(
             &(struct sim_opts){ .name = "sim", .capacity_bytes = 1 << 30, .cpu = l->cpu });
-    assign_even(&a, f->graph, n_devs);
+    assign_even(&a, f->m.graph, n_devs);
     for (int i = 1; w->in_turn && i < a.n_parts; i++)
         a.dev[i] = i % n_devs;
-    if (!plan_make(&l->plan, f->graph, f->places, &a, &lim, l->dev, n_devs, &e) ||
+    if (!plan_make(&l->plan, f->m.graph, f->places, &a, &lim, l->dev, n_devs, &e) ||
         !plan_check(l->plan, &e) ||
-        !inst_load(&l->en.inst, l->plan, f->gguf, l->dev, NULL, NULL, &e))
+        !inst_load(&l->en.inst, l->plan, f->m.gguf, l->dev, NULL, NULL, &e))
         fail_msg("%s", e.msg); // inst_load compares what was allocated with the plan
-    l->en.model = f->model;
+    l->en.model = f->m.model;
     l->en.kv = kv_pool_new(l->en.inst);
     free(a.dev);
 }
@@ -229,27 +222,14 @@ static void compare_sequences(const char *args, const struct file *f)
 
 static void for_each_model(const char *test, void (*fn)(const char *args, const struct file *f))
 {
-    const char *tools = getenv("SNUG_TOOLS");
-    char *tool = xasprintf("%s/mkmodel", tools ? tools : "build/tools");
-    if (!have_file(test, tool)) {
-        free(tool);
+    if (!can_make(test))
         skip();
-    }
-    char *dir = gm_dir(), *path = xasprintf("%s/m.gguf", dir);
     for (size_t i = 0; i < ARRAY_LEN(models); i++) {
         struct file f;
-        char *command = xasprintf("%s %s --tok none --vocab %d %s", tool, models[i], VOCAB, path);
-        if (system(command) != 0)
-            fail_msg("%s", command);
-        file_open(&f, path);
+        file_open(&f, make_model("%s", models[i]));
         fn(models[i], &f);
         file_close(&f);
-        free(command);
     }
-    gm_dir_remove(dir);
-    free(dir);
-    free(path);
-    free(tool);
 }
 
 static void every_architecture_gives_the_same_bits_however_it_is_run(void **state)

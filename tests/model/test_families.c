@@ -1,24 +1,22 @@
 // test_families.c - tiny models of every architecture against llama.cpp's logits, which
 // tools/make-reference.py stores in tests/data/families (it says in what form).
 
+#include "model/made.h"
 #include "run/vectors.h"
-#include "support/gguf_make.h"
 
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #define DATA "tests/data/families/"
-enum { VOCAB = 96, ROWS = 24, TOKENS = 40, TOKENS_QUANTIZED = 50, SEEDS = 4, PROMPT = 128 };
+enum { VOCAB = MADE_VOCAB, ROWS = 24, TOKENS = 40, TOKENS_QUANTIZED = 50, SEEDS = 4, PROMPT = 128 };
 
 /// What all tests have.
 struct families {
-    char *dir, *tool;
     json_t *table, *peer;
     int32_t prompt[PROMPT];
 };
@@ -26,9 +24,6 @@ struct families {
 static int setup(void **state)
 {
     static struct families f;
-    const char *tools = getenv("SNUG_TOOLS");
-    f.dir = gm_dir();
-    f.tool = xasprintf("%s/mkmodel", tools ? tools : "build/tools");
     f.table = json_load_file(DATA "table.json", 0, NULL);
     f.peer = json_load_file(DATA "peer.json", 0, NULL);
     assert_non_null(f.table);
@@ -41,9 +36,6 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct families *f = *state;
-    gm_dir_remove(f->dir);
-    free(f->dir);
-    free(f->tool);
     json_decref(f->table);
     json_decref(f->peer);
     return 0;
@@ -52,7 +44,7 @@ static int teardown(void **state)
 static const struct families *families_or_skip(void **state, const char *test)
 {
     const struct families *f = *state;
-    if (!have_file(test, f->tool))
+    if (!can_make(test))
         skip();
     return f;
 }
@@ -65,23 +57,15 @@ static const char *text(const json_t *row, const char *key)
 }
 
 /// Logits of the first `n` tokens: [n][VOCAB], free().
-static float *logits_of(const struct families *f, const char *arch, const char *args, int seed,
-                        int n, bool exact)
+static float *logits_of(const struct families *f, const char *path, int n, bool exact)
 {
     const struct engine_opts o = {
         .ctx = n, .micro_batch = 33, .outputs = 33, .threads = 2, .exact = exact
     };
     struct engine en;
-    char *path = xasprintf("%s/m.gguf", f->dir);
-    char *command = xasprintf("%s %s %s --tok none --vocab %d --seed %d %s", f->tool, arch, args,
-                              VOCAB, seed, path);
-    if (system(command) != 0)
-        fail_msg("%s", command);
     open_engine(&en, path, &o);
     float *got = eval_all(&en, f->prompt, n, 0);
     engine_close(&en);
-    free(command);
-    free(path);
     return got;
 }
 
@@ -91,7 +75,7 @@ static struct score score(const struct families *f, const char *name, const char
 {
     char *path = xasprintf(DATA "%s.f32", name);
     float *ref = read_f32(path, (size_t)rows * VOCAB);
-    float *got = logits_of(f, "", args, seed, n, exact);
+    float *got = logits_of(f, make_model("%s --seed %d", args, seed), n, exact);
     struct score s = score_rows(ref, got + (size_t)(n - rows) * VOCAB, rows, VOCAB);
     free(ref);
     free(got);
@@ -170,8 +154,8 @@ static void the_first_gpt_oss_files_give_the_same_bits(void **state)
     json_array_foreach(json_object_get(f->table, "twins"), i, m)
     {
         for (int exact = 0; exact < 2; exact++) {
-            float *a = logits_of(f, "--arch gpt-oss", text(m, "args"), 1, 60, exact);
-            float *b = logits_of(f, "--arch gptoss", text(m, "args"), 1, 60, exact);
+            float *a = logits_of(f, make_model("--arch gpt-oss %s", text(m, "args")), 60, exact);
+            float *b = logits_of(f, make_model("--arch gptoss %s", text(m, "args")), 60, exact);
             assert_memory_equal(a, b, 60 * VOCAB * sizeof *a);
             free(a);
             free(b);

@@ -162,6 +162,29 @@ static void m03_used_experts_are_one_to_all(void **state)
     m03_used_experts(two, ERR_UNSUPPORTED, "8 experts");
 }
 
+/// The tensors are llama's: reading the keys fails before any is asked for.
+static void what_an_architecture_needs_beyond_the_common_keys_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *arch, *word;
+    } missing[] = {
+        { "qwen3moe", "qwen3moe.expert_count" },
+        { "gpt-oss", "gpt-oss.attention.sliding_window" },
+        { "gptoss", "gptoss.attention.sliding_window" },
+        { "deepseek2", "deepseek2.attention.kv_lora_rank" },
+        { "command-r", "command-r.attention.layer_norm_epsilon" },
+        { "cohere2", "cohere2.attention.layer_norm_epsilon" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(missing); i++)
+        refused(&(struct small){ .arch = missing[i].arch }, ERR_FORMAT, missing[i].word);
+    accepted(&(struct small){ .arch = "mistral", .untied = true });
+    accepted(&(struct small){ .arch = "qwen2", .biases = true });
+    accepted(&(struct small){
+        .arch = "mistral3", .key = "attention.temperature_scale", .put_key = f_8 });
+    key_refused("mistral3", "attention.temperature_scale", text_2, "temperature_scale");
+}
+
 static void m04_heads_divide_what_they_divide(void **state)
 {
     (void)state;
@@ -683,6 +706,7 @@ int main(void)
         cmocka_unit_test(m02_block_count_is_bounded_before_anything_is_sized_by_it),
         cmocka_unit_test(m03_expert_counts_are_checked_and_refused_by_name),
         cmocka_unit_test(m03_used_experts_are_one_to_all),
+        cmocka_unit_test(what_an_architecture_needs_beyond_the_common_keys_is_named),
         cmocka_unit_test(m04_heads_divide_what_they_divide),
         cmocka_unit_test(m05_arrays_of_other_types_are_not_read_as_numbers),
         cmocka_unit_test(m07_special_tokens_are_tokens),

@@ -27,7 +27,6 @@ enum has {
     MAY_MOE = 1 << 15, // MOE where experts are asked for
 };
 
-
 struct arch {
     const char *name;
     unsigned has;
@@ -95,13 +94,15 @@ static void phi3_keys(struct out *o, const char *arch, const struct params *p)
         put_f32(o, arch, "rope.scaling.attn_factor", 1.19f);
 }
 
-/// Stretched 16 times, without the sharper attention that goes with it.
+/// Stretched 16 times, without the sharper attention that goes with it, or one that grows.
 static void mistral3_keys(struct out *o, const char *arch, const struct params *p)
 {
     put_str(o, arch, "rope.scaling.type", "yarn");
     put_f32(o, arch, "rope.scaling.factor", 16);
     put_u32(o, arch, "rope.scaling.original_context_length", p->orig_ctx);
     put_f32(o, arch, "rope.scaling.yarn_log_multiplier", 1);
+    if (p->grow)
+        put_f32(o, arch, "attention.temperature_scale", 0.1f);
 }
 
 static void gptoss_keys(struct out *o, const char *arch, const struct params *p)

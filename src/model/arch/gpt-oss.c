@@ -12,6 +12,7 @@ static void read(struct model *m, struct layer *layer, struct keys *k)
 {
     m->rope_kind = ROPE_NEOX;
     m->act = ACT_SWIGLU_OAI;
+    m->sinks = true;
     m->norm_eps = key_float(k, "attention.layer_norm_rms_epsilon", 0, 0.1f);
     m->attn_scale = 1 / sqrtf((float)layer[0].head_dim);
     key_int(k, "attention.sliding_window", 1, 1 << 30);

@@ -20,7 +20,10 @@ static void read(struct model *m, struct layer *layer, struct keys *k)
     float log_mul = key_float_or(k, "rope.scaling.yarn_log_multiplier", 0, 1e3f, 0);
     for (int il = 0; il < m->n_layers; il++)
         undo_yarn(&layer[il].rope, log_mul);
-    key_no_temperature(k);
+    m->query_grow = key_float_or(k, "attention.temperature_scale", 0, 1e3f, 0);
+    m->query_grow_every = (int)m->n_ctx_orig;
+    if (m->query_grow > 0 && layer[0].rope.rot != layer[0].head_dim)
+        key_no_temperature(k); // it comes with the rotation, so that must be of all numbers
 }
 
 static const char *const unused[] = {
