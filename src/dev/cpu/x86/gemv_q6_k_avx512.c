@@ -93,8 +93,9 @@ static ALWAYS_INLINE void block(__m512 *chain, const int tokens, const uint8_t *
     UNROLL(4)
     for (int t = 0; t < tokens; t++) {
         const struct gemv_x *xt = x + t * gemv_blocks(a->cols);
-        const __m512i half =
-            _mm512_broadcast_i64x4(_mm256_load_si256((const __m256i *)(const void *)xt->half));
+        const __m512i half = _mm512_permutexvar_epi32(
+            order,
+            _mm512_broadcast_i64x4(_mm256_load_si256((const __m256i *)(const void *)xt->half)));
         const __m512i zero = _mm512_slli_epi32(_mm512_madd_epi16(s, half), 5);
         const __m512i sump = scaled(&wp, xt), sumq = scaled(&wq, xt);
         const __m512i sum = _mm512_add_epi32(_mm512_shuffle_i64x2(sump, sumq, 0x88),
