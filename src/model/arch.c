@@ -16,6 +16,7 @@ static const struct arch *const archs[] = {
     &arch_qwen2,
     &arch_qwen3,
     &arch_qwen3moe,
+    &arch_olmo2,
     &arch_phi3,
     &arch_command_r,
     &arch_cohere2,

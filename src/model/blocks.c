@@ -53,12 +53,13 @@ static struct tensor *turned(struct gb *b, const struct model *m, int il, struct
 {
     const char *name = is_query ? "attn_q_norm" : "attn_k_norm";
     const struct layer *l = &m->layer[il];
+    const int n_heads = is_query ? l->n_heads : l->n_kv_heads;
     if (m->qk_norm == QK_NORM_ALIKE)
         x = norm(b, m, x, gb_vec(b, l->head_dim, "blk.%d.%s.weight", il, name));
     if (m->qk_norm == QK_NORM_EACH)
-        x = norm(b, m, x,
-                 gb_mat(b, l->head_dim, is_query ? l->n_heads : l->n_kv_heads, "blk.%d.%s.weight",
-                        il, name));
+        x = norm(b, m, x, gb_mat(b, l->head_dim, n_heads, "blk.%d.%s.weight", il, name));
+    if (m->qk_norm == QK_NORM_ALL)
+        x = norm(b, m, x, gb_vec(b, (int64_t)l->head_dim * n_heads, "blk.%d.%s.weight", il, name));
     struct rope_freq f = l->rope;
     if (f.rot == 0)
         return x;

@@ -26,6 +26,7 @@ enum qk_norm {
     QK_NORM_NONE,
     QK_NORM_ALIKE, // each head of q and k is normed before its rope, by one weight for all heads
     QK_NORM_EACH,  // every head has its own
+    QK_NORM_ALL,   // all heads of a token at once
 };
 
 /// Latent attention (arXiv:2405.04434, section 2.1): what the layer's heads are made of.

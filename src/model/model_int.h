@@ -46,9 +46,9 @@ void key_layers_or(struct keys *k, const char *name, int min, int max, int *out,
 /// rope.*: dimensions (default `rot`), base, scaling of kind `scaling` unless a key says which.
 struct rope_freq key_rope(struct keys *k, int rot, float base, int64_t n_ctx_train,
                           const char *scaling);
+enum { ALL_LAYERS = 1 << 20 }; // a period that none reaches
 /// attention.sliding_window (default `window`) in all layers but each `period`-th, or as
 /// attention.sliding_window_pattern says: a period, or a flag for each layer.
-enum { ALL_LAYERS = 1 << 20 }; // a period that none reaches
 void key_windows(struct keys *k, struct layer *layer, int n_layers, int window, int period);
 /// expert_*, but for how many there are: sizes (in all layers from `first` on), the kind of router
 /// (as m->route says already where there is no key).
@@ -75,8 +75,8 @@ struct arch {
 const struct arch *arch_find(const char *name);
 
 extern const struct arch arch_llama, arch_mistral, arch_mistral3, arch_gemma2, arch_gemma3,
-    arch_qwen2, arch_qwen3, arch_qwen3moe, arch_phi3, arch_command_r, arch_cohere2, arch_gpt_oss,
-    arch_gptoss, arch_deepseek2;
+    arch_qwen2, arch_qwen3, arch_qwen3moe, arch_olmo2, arch_phi3, arch_command_r, arch_cohere2,
+    arch_gpt_oss, arch_gptoss, arch_deepseek2;
 
 void llama_read(struct model *m, struct layer *layer, struct keys *k);
 void llama_graph(struct gb *b, const struct model *m);

@@ -25,6 +25,8 @@ enum has {
     BPE = 1 << 13,     // usual vocabulary; else SentencePiece
     OLD_OSS = 1 << 14, // names and fused matrices of the first gpt-oss files
     MAY_MOE = 1 << 15, // MOE where experts are asked for
+    NO_PRE_NORMS = 1 << 16, // norms behind each half only
+    QK_NORM_ALL = 1 << 17,  // one norm over all heads
 };
 
 struct arch {
@@ -130,6 +132,7 @@ static void cohere2_keys(struct out *o, const char *arch, const struct params *p
 static const struct arch archs[] = {
     { "llama",     VOCAB_SIZE | ROPE_DIM | MAY_MOE | BPE, 10000, 1e-5f, 2, 0, "smollm", NULL },
     { "mistral3",  VOCAB_SIZE | ROPE_DIM | HEAD_DIM | BPE, 1e6f, 1e-5f, 2, 0, "tekken", mistral3_keys },
+    { "olmo2",     QK_NORM_ALL | POST_NORMS | NO_PRE_NORMS | BPE, 500000, 1e-6f, 4, 0, "dbrx", NULL },
     { "gemma3",    HEAD_DIM | QK_NORM | POST_NORMS | ALWAYS_TIED, 1e6f, 1e-6f, 6, 64, "default", NULL },
     { "gemma2",    HEAD_DIM | POST_NORMS | ALWAYS_TIED, 0, 1e-6f, 2, 64, "default", gemma2_keys },
     { "qwen2",     QKV_BIAS | BPE, 1e6f, 1e-6f, 2, 0, "qwen2", NULL },
@@ -330,6 +333,10 @@ static void attention(const struct job *j)
         norm(j, "attn_q_norm.weight", p->head_dim);
         norm(j, "attn_k_norm.weight", p->head_dim);
     }
+    if (j->has & QK_NORM_ALL) {
+        norm(j, "attn_q_norm.weight", q);
+        norm(j, "attn_k_norm.weight", kv);
+    }
     if (p->qk_norm) { // one for each head
         tensor(j, DTYPE_F32, FILL_NORM, "attn_q_norm.weight", p->head_dim, p->heads, 0);
         tensor(j, DTYPE_F32, FILL_NORM, "attn_k_norm.weight", p->head_dim, p->kv_heads, 0);
@@ -405,14 +412,15 @@ static void block(const struct job *j)
     const unsigned has = j->has;
     const int embd = j->p.embd;
 
-    norm(j, "attn_norm.weight", embd);
+    if (!(has & NO_PRE_NORMS))
+        norm(j, "attn_norm.weight", embd);
     if (has & MLA)
         mla(j);
     else
         attention(j);
     if (has & POST_NORMS)
         norm(j, "post_attention_norm.weight", embd);
-    if (!(has & PARALLEL))
+    if (!(has & (PARALLEL | NO_PRE_NORMS)))
         norm(j, has & SINKS && !(has & OLD_OSS) ? "post_attention_norm.weight" : "ffn_norm.weight",
              embd);
     if (has & OLD_OSS) {
