@@ -51,7 +51,7 @@ struct gemv_x {
     int8_t q[256];
     float d[2 * MM_CHAINS], s[2 * MM_CHAINS];
     int32_t zero[2 * MM_CHAINS]; // -zero * sum of the group
-    int16_t half[2 * MM_CHAINS]; // sum of each half of P's groups
+    int16_t half[2 * MM_CHAINS]; // sum of each half of a group, in natural order
     uint8_t unused[32];
 };
 _Static_assert(sizeof(struct gemv_x) == 512, "gemv_x");

@@ -222,7 +222,8 @@ struct gemv_order {
     uint8_t lane_group[16];
 };
 
-extern const struct gemv_order gemv_order_pairs; // of GEMV_PAIRS
+extern const struct gemv_order gemv_order_pairs;    // of GEMV_PAIRS
+extern const struct gemv_order gemv_order_adjacent; // X = groups 0 2 4 6, Y = groups 1 3 5 7
 
 void gemv_prepare_avx512(struct gemv_x *dst, struct a8_row x, int64_t cols, int zero,
                          const struct gemv_order *o);

@@ -7,6 +7,11 @@ const struct gemv_order gemv_order_pairs = {
     .lane_group = { 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7 },
 };
 
+const struct gemv_order gemv_order_adjacent = {
+    .q = { 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15 },
+    .lane_group = { 0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 6, 7, 6, 7 },
+};
+
 void gemv_prepare_avx512(struct gemv_x *dst, struct a8_row x, int64_t cols, int zero,
                          const struct gemv_order *o)
 {

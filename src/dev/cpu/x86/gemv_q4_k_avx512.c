@@ -107,11 +107,7 @@ static void run_q5_k(const struct gemv_args *a)
 
 static void prepare(struct gemv_x *dst, struct a8_row x, int64_t cols, int zero)
 {
-    static const struct gemv_order order = {
-        .q = { 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15 },
-        .lane_group = { 0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 6, 7, 6, 7 },
-    };
-    gemv_prepare_avx512(dst, x, cols, zero, &order);
+    gemv_prepare_avx512(dst, x, cols, zero, &gemv_order_adjacent);
 }
 
 const struct gemv gemv_q4_k_avx512 = { .prepare = prepare, .run = run_q4_k };

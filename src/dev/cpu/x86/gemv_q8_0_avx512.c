@@ -1,4 +1,5 @@
-// gemv_q8_0_avx512.c - gemv for Q8_0 with AVX-512: blocks of an f16 scale and 32 signed bytes.
+// gemv_q8_0_avx512.c - gemv for Q8_0 with AVX-512: blocks of an f16 scale and 32 signed bytes. The
+// quarters are X = groups 0 2 4 6, Y = groups 1 3 5 7.
 
 #include "dev/cpu/x86/gemv_avx512.h"
 
@@ -31,12 +32,20 @@ static ALWAYS_INLINE __m128i scales(const uint8_t *p, int groups)
     return _mm256_cvtepi32_epi16(d);
 }
 
+/// The groups g and g + 2, plus 128.
+static ALWAYS_INLINE __m512i two(const uint8_t *p, int g, int groups)
+{
+    const __m512i q = _mm512_inserti64x4(_mm512_castsi256_si512(numbers(p, g, groups)),
+                                         numbers(p, g + 2, groups), 1);
+    return _mm512_xor_si512(q, _mm512_set1_epi8(-128));
+}
+
 static ALWAYS_INLINE void unpack_row(__m512i *u, const uint8_t *p, int groups)
 {
-    for (int j = 0; j < 4; j++) {
-        const __m512i q = _mm512_inserti64x4(_mm512_castsi256_si512(numbers(p, j, groups)),
-                                             numbers(p, j + 4, groups), 1);
-        u[j] = _mm512_xor_si512(q, _mm512_set1_epi8(-128));
+    for (int i = 0; i < 2; i++) {
+        const __m512i a = two(p, i, groups), b = two(p, i + 4, groups);
+        u[2 * i] = _mm512_shuffle_i64x2(a, b, 0x88);
+        u[2 * i + 1] = _mm512_shuffle_i64x2(a, b, 0xdd);
     }
 }
 
@@ -47,8 +56,9 @@ static ALWAYS_INLINE void block(__m512 *chain, const int tokens, const uint8_t *
 
     unpack_row(w.p, p, groups);
     unpack_row(w.q, q, groups);
-    w.d = _mm512_cvtph_ps(_mm256_set_m128i(scales(q, groups), scales(p, groups)));
-    gemv_steps(chain, tokens, &w, x, a, GEMV_PAIRS, 0);
+    const __m128i sp = scales(p, groups), sq = scales(q, groups);
+    w.d = _mm512_cvtph_ps(_mm256_set_m128i(_mm_unpackhi_epi32(sp, sq), _mm_unpacklo_epi32(sp, sq)));
+    gemv_steps(chain, tokens, &w, x, a, GEMV_QUARTERS, 0);
 }
 
 static void run(const struct gemv_args *a)
@@ -57,13 +67,13 @@ static void run(const struct gemv_args *a)
              (struct gemv_format){
                  .block = block,
                  .block_bytes = 8 * BLOCK,
-                 .natural = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                 .natural = _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15),
              });
 }
 
 static void prepare(struct gemv_x *dst, struct a8_row x, int64_t cols, int zero)
 {
-    gemv_prepare_avx512(dst, x, cols, zero, &gemv_order_pairs);
+    gemv_prepare_avx512(dst, x, cols, zero, &gemv_order_adjacent);
 }
 
 const struct gemv gemv_q8_0_avx512 = { .prepare = prepare, .run = run };
