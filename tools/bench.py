@@ -8,15 +8,18 @@ Parts (all by default):
   first   wall time of a whole process from its start to the first byte of its answer, files cached
   busy    decode speed with one core taken by a process that spins, against the speed before and after
   memory  peak resident set of `snug run` against mapped file + planned bytes
+  tokens  MB of text a second read into tokens, by vocabulary; processor time of one thread, the same text and ids
 Without --peer only snug is measured, and bars that are ratios show the plain figure.
 Everything measured goes into FILE (default build/bench.json).
 """
-import argparse, json, os, statistics, subprocess, sys, time
+import argparse, glob, json, os, statistics, subprocess, sys, tempfile, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CACHE = os.environ.get("SNUG_CACHE", os.path.expanduser("~/.cache/snug"))
 SNUG = os.environ.get("SNUG", os.path.join(ROOT, "build", "snug"))
 PEER = os.path.join(CACHE, "peer", "bin", "llama-bench")
+TOK = os.path.join(ROOT, "build", "bench", "tok")
+PEER_TOK = [sys.executable, os.path.join(ROOT, "tools", "peer_tokens.py"), os.path.dirname(PEER)]
 # file, and the bars: prompt and decode at least, first token at most, as ratios to the peer
 MODELS = {
     "smollm2": ("SmolLM2-135M-Instruct.Q4_1.gguf", 1.5, 1.0, 0.2),
@@ -27,6 +30,15 @@ MODELS = {
     "gemma1b": ("gemma3-1b-shape.gguf", 1.2, 1.0, 0.2),
     "gptoss2l": ("gpt-oss-20b-2l-shape.gguf", 1.2, 1.0, 0.2),
 }
+VOCABS = {
+    "llama-bpe": "vocabs/ggml-vocab-llama-bpe.gguf",
+    "qwen2": "vocabs/ggml-vocab-qwen2.gguf",
+    "llama-spm": "vocabs/ggml-vocab-llama-spm.gguf",
+    "gemma3": "models/gemma-3-270m-q4_k_m.gguf",
+}
+TOKENS_BAR = 3.0
+TEXT_BYTES, TEXT_TIMES = 900000, (1, 4, 16)
+LINEAR_BAR = 1.3
 BUSY_BAR = 0.40
 MEMORY_SLACK = 24 << 20
 PROMPT, GEN = 512, 64
@@ -95,7 +107,7 @@ def verdict(value, bar, at_least):
 
 
 def line(model, what, snug, peer, bar, at_least, unit):
-    text = f"{model:8s} {what:8s} snug {snug:9.2f} {unit}"
+    text = f"{model:9s} {what:8s} snug {snug:9.2f} {unit}"
     if peer is not None:
         ratio = snug / peer
         text += f"   llama.cpp {peer:9.2f} {unit}   ratio {ratio:5.2f}   bar {'>=' if at_least else '<='} {bar:.2f}  " \
@@ -141,7 +153,7 @@ def part_busy(model, path, args):
     again = alternate(args.rounds, programs)
     for name in programs:
         kept = med(busy[name]) / med(quiet[name] + again[name])
-        text = f"{model:8s} busy     {name:9s} {med(busy[name]):9.2f} t/s of {med(quiet[name] + again[name]):9.2f} quiet"
+        text = f"{model:9s} busy     {name:9s} {med(busy[name]):9.2f} t/s of {med(quiet[name] + again[name]):9.2f} quiet"
         text += f"   keeps {kept:5.2f}"
         print(text + (f"   bar >= {BUSY_BAR:.2f}  {verdict(kept, BUSY_BAR, True)}" if name == "snug" else ""), flush=True)
     return {"quiet": quiet, "busy": busy, "again": again}
@@ -160,13 +172,64 @@ def part_memory(model, path, args):
         limit = os.path.getsize(path) + planned + MEMORY_SLACK
         peak = usage.ru_maxrss * 1024
         name = "no-mmap" if flags else "mmap"
-        print(f"{model:8s} memory   {name:9s} peak {peak / 2**20:9.1f} MiB   file + {planned / 2**20:.1f} MiB planned + 24 MiB"
+        print(f"{model:9s} memory   {name:9s} peak {peak / 2**20:9.1f} MiB   file + {planned / 2**20:.1f} MiB planned + 24 MiB"
               f" = {limit / 2**20:9.1f} MiB   {verdict(peak, limit, False)}", flush=True)
         got[name] = {"peak_bytes": peak, "planned_bytes": planned, "limit_bytes": limit}
     return got
 
 
-PARTS = {"speed": part_speed, "first": part_first, "busy": part_busy, "memory": part_memory}
+def bench_text():
+    """TEXT_BYTES of English and code from this checkout: a page of text, a file of code, in turns."""
+    # Tables of numbers are no code.
+    code = sorted(set(glob.glob(os.path.join(ROOT, "src", "**", "*.c"), recursive=True)) -
+                  set(glob.glob(os.path.join(ROOT, "src", "**", "*_table.c"), recursive=True)))
+    english = [os.path.join(ROOT, "README.md"), *sorted(glob.glob(os.path.join(ROOT, "docs", "*.md")))]
+    text, i = b"", 0
+    while len(text) < TEXT_BYTES:
+        for path in (english[i % len(english)], code[i % len(code)]):
+            with open(path, "rb") as f:
+                text += f.read()
+        i += 1
+    return text[:TEXT_BYTES].decode(errors="ignore").encode()  # no half character at the end
+
+
+def part_tokens(args):
+    if not os.path.exists(TOK):
+        sys.exit(f"{TOK} is not there: `./dev bench` builds it")
+    report = {}
+    with tempfile.TemporaryDirectory() as d:
+        text, ours, theirs = (os.path.join(d, name) for name in ("text", "snug", "peer"))
+        with open(text, "wb") as f:
+            f.write(bench_text())
+        for name, file in VOCABS.items():
+            path = os.path.join(CACHE, file)
+            if not os.path.exists(path):
+                print(f"{name:9s} not measured: {path} is not there (./dev fetch)")
+                continue
+            programs = {"snug": lambda: json.loads(out_of([TOK, path, text, ours, *map(str, TEXT_TIMES)]))}
+            if args.peer:
+                programs["peer"] = lambda: json.loads(out_of([*PEER_TOK, path, text, theirs]))
+            got = alternate(args.rounds, programs)
+            if args.peer and open(ours, "rb").read() != open(theirs, "rb").read():
+                sys.exit(f"{name}: snug and llama.cpp read different tokens from the same text")
+            report[name] = got
+            print_tokens(name, got)
+    return report
+
+
+def print_tokens(name, got):
+    seconds = {k: statistics.median(r["seconds"][str(k)] for r in got["snug"]) for k in TEXT_TIMES}
+    mb = got["snug"][0]["bytes"] / 1e6
+    peer = mb / statistics.median(r["seconds"]["1"] for r in got["peer"]) if "peer" in got else None
+    line(name, "tokens", mb / seconds[1], peer, TOKENS_BAR, True, "MB/s")
+    off = max(max(x, 1 / x) for x in (seconds[k] / k / seconds[1] for k in TEXT_TIMES))
+    times = ", ".join(f"{k}x {seconds[k] / k * 1e3:.1f} ms" for k in TEXT_TIMES)
+    print(f"{name:9s} linear   each {mb:.1f} MB of {times}   off by {off:5.2f}   bar <= {LINEAR_BAR:.2f}  "
+          f"{verdict(off, LINEAR_BAR, False)}", flush=True)
+
+
+PARTS = {"speed": part_speed, "first": part_first, "busy": part_busy, "memory": part_memory}  # of each model
+ALL_PARTS = [*PARTS, "tokens"]
 
 
 def main():
@@ -174,14 +237,14 @@ def main():
     ap.add_argument("--peer", action="store_true")
     ap.add_argument("--rounds", type=int, default=5)
     ap.add_argument("--models", default=",".join(MODELS))
-    ap.add_argument("--parts", default=",".join(PARTS))
+    ap.add_argument("--parts", default=",".join(ALL_PARTS))
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--json", default=os.path.join(ROOT, "build", "bench.json"))
     args = ap.parse_args()
     parts, models = args.parts.split(","), args.models.split(",")
     for name in [*parts, *models]:
-        if name not in PARTS and name not in MODELS:
-            ap.error(f"no part or model {name}; parts: {' '.join(PARTS)}; models: {' '.join(MODELS)}")
+        if name not in ALL_PARTS and name not in MODELS:
+            ap.error(f"no part or model {name}; parts: {' '.join(ALL_PARTS)}; models: {' '.join(MODELS)}")
     if args.peer and not os.path.exists(PEER):
         sys.exit(f"{PEER} is not there: `./dev bench --peer` builds it")
 
@@ -189,10 +252,13 @@ def main():
     if load > 0.3:
         print(f"other programs run here (load {load:.1f}): what follows compares badly", file=sys.stderr)
     report = {"load": load, "threads": args.threads, "rounds": args.rounds, "prompt": PROMPT, "gen": GEN, "models": {}}
-    for model in models:
+    if "tokens" in parts:
+        report["tokens"] = part_tokens(args)
+        parts.remove("tokens")
+    for model in models if parts else []:
         path = os.path.join(CACHE, "models", MODELS[model][0])
         if not os.path.exists(path):
-            print(f"{model:8s} not measured: {path} is not there (./dev fetch)")
+            print(f"{model:9s} not measured: {path} is not there (./dev fetch)")
             continue
         report["models"][model] = {part: PARTS[part](model, path, args) for part in parts}
     os.makedirs(os.path.dirname(os.path.abspath(args.json)), exist_ok=True)
