@@ -11,11 +11,11 @@ static void usage(FILE *f)
     fprintf(f,
             "mkmodel --arch NAME [--type TYPE] [--tok bpe|spm|none] [--seed N] [--random]\n"
             "        [--tied | --untied] [--rope-freqs] [--rope-factors] [--qk-norm] [--old-mla]\n"
-            "        [--direct-q] [--grow] [--layers N] [--embd N] [--heads N] [--kv-heads N] "
-            "[--head-dim N]\n"
-            "        [--head-dim-v N] [--rope-dim N] [--rank N] [--ffn N] [--expert-ffn N]\n"
-            "        [--vocab N] [--window N] [--ctx N] [--orig-ctx N] [--experts N]\n"
-            "        [--experts-used N] [--groups N] [--groups-used N] [--shared N] [--lead N]\n"
+            "        [--direct-q] [--grow] [--no-rope] [--layers N] [--embd N] [--heads N]\n"
+            "        [--kv-heads N] [--head-dim N] [--head-dim-v N] [--rope-dim N] [--rank N]\n"
+            "        [--ffn N] [--expert-ffn N] [--vocab N] [--window N] [--ctx N] [--orig-ctx N]\n"
+            "        [--experts N] [--experts-used N] [--groups N] [--groups-used N] [--shared N]\n"
+            "        [--lead N]\n"
             "        OUT.gguf\n"
             "mkmodel --shape ZOO.json [--layers N] [--seed N] OUT.gguf\n"
             "TYPE: a number format of GGUF, or Q4_K_M. --random: blocks of random bytes, faster.\n"
@@ -73,6 +73,7 @@ static bool flag(struct args *a, const char *name)
                   { "--old-mla", &a->p.old_mla },
                   { "--direct-q", &a->p.direct_q },
                   { "--grow", &a->p.grow },
+                  { "--no-rope", &a->p.no_rope },
                   { "--random", &a->random } };
     for (size_t i = 0; i < ARRAY_LEN(flags); i++)
         if (strcmp(name, flags[i].name) == 0)

@@ -17,6 +17,7 @@ static const struct arch *const archs[] = {
     &arch_qwen3,
     &arch_qwen3moe,
     &arch_olmo2,
+    &arch_granite,
     &arch_phi3,
     &arch_command_r,
     &arch_cohere2,

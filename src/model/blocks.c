@@ -30,6 +30,11 @@ struct tensor *blk_norm(struct gb *b, const struct model *m, int il, struct tens
     return norm(b, m, x, gb_vec(b, m->n_embd, "blk.%d.%s.weight", il, name));
 }
 
+struct tensor *blk_add(struct gb *b, const struct model *m, struct tensor *x, struct tensor *y)
+{
+    return gb_add(b, x, m->residual_scale > 0 ? gb_scale(b, y, m->residual_scale) : y);
+}
+
 // --- attention
 // --------------------------------------------------------------------------------
 

@@ -87,6 +87,15 @@ float key_float_or(struct keys *k, const char *name, float min, float max, float
     return key_is(k, name) ? key_float(k, name, min, max) : or ;
 }
 
+bool key_bool_or(struct keys *k, const char *name, bool or)
+{
+    char full[KEY_BYTES];
+    bool v = or ;
+    if (key_is(k, name) && !gguf_get_bool(k->g, full_name(full, k, name), &v))
+        complain(k, name, "true or false");
+    return v;
+}
+
 void key_layers(struct keys *k, const char *name, int min, int max, int *out, int n_layers)
 {
     char full[KEY_BYTES];
@@ -206,12 +215,9 @@ static const enum route_kind route_kinds[] = { ROUTE_SOFTMAX, ROUTE_SIGMOID,
 
 static void read_router(struct keys *k, struct route_args *r)
 {
-    char full[KEY_BYTES];
     if (key_is(k, "expert_gating_func"))
         r->kind = route_kinds[key_int(k, "expert_gating_func", 1, ARRAY_LEN(route_kinds)) - 1];
-    if (key_is(k, "expert_weights_norm") &&
-        !gguf_get_bool(k->g, full_name(full, k, "expert_weights_norm"), &r->norm))
-        complain(k, "expert_weights_norm", "true or false");
+    r->norm = key_bool_or(k, "expert_weights_norm", r->norm);
     r->scale = key_float_or(k, "expert_weights_scale", 0, 1e6f, 1);
     if (r->scale == 0)
         r->scale = 1;

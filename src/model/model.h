@@ -49,6 +49,7 @@ struct model {
     float attn_scale;      // multiplies q.k
     float attn_softcap, logit_softcap; // 0: none
     float logit_scale;     // 1: none
+    float residual_scale;  // of what each half of a block adds; 0: none
     enum norm_kind norm;
     enum qk_norm qk_norm;
     bool sinks;            // each head may look at nothing

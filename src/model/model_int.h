@@ -39,6 +39,7 @@ int64_t key_int(struct keys *k, const char *name, int64_t min, int64_t max);
 int64_t key_int_or(struct keys *k, const char *name, int64_t min, int64_t max, int64_t or);
 float key_float(struct keys *k, const char *name, float min, float max);
 float key_float_or(struct keys *k, const char *name, float min, float max, float or);
+bool key_bool_or(struct keys *k, const char *name, bool or);
 /// One number for all layers, or an array with one for each. With `or`, a missing key leaves `out`
 /// alone.
 void key_layers(struct keys *k, const char *name, int min, int max, int *out, int n_layers);
@@ -75,8 +76,8 @@ struct arch {
 const struct arch *arch_find(const char *name);
 
 extern const struct arch arch_llama, arch_mistral, arch_mistral3, arch_gemma2, arch_gemma3,
-    arch_qwen2, arch_qwen3, arch_qwen3moe, arch_olmo2, arch_phi3, arch_command_r, arch_cohere2,
-    arch_gpt_oss, arch_gptoss, arch_deepseek2;
+    arch_qwen2, arch_qwen3, arch_qwen3moe, arch_olmo2, arch_granite, arch_phi3, arch_command_r,
+    arch_cohere2, arch_gpt_oss, arch_gptoss, arch_deepseek2;
 
 void llama_read(struct model *m, struct layer *layer, struct keys *k);
 void llama_graph(struct gb *b, const struct model *m);
@@ -100,6 +101,8 @@ const char *blk_name(struct gb *b, int il, const char *name, const char *old);
 /// The model's kind of norm by a weight of n_embd numbers, "blk.IL.NAME.weight".
 struct tensor *blk_norm(struct gb *b, const struct model *m, int il, struct tensor *x,
                         const char *name);
+/// x + y, where y is what one half of a block gives: scaled, if the model says so.
+struct tensor *blk_add(struct gb *b, const struct model *m, struct tensor *x, struct tensor *y);
 /// Attention: projections (each its own or fused, with biases where the file has some), norms of
 /// the heads, rope, cache, output projection.
 blk_fn blk_attn;

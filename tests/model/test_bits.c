@@ -23,6 +23,7 @@ static const char *const models[] = {
     "--arch gemma3 --type Q4_K_M --layers 6 --window 24",
     "--arch qwen2 --type Q4_K_M --layers 3 --tied",
     "--arch olmo2 --type Q4_K_M --layers 4 --window 24",
+    "--arch granite --type Q4_K_M --layers 3 --kv-heads 1",
     "--arch qwen3 --type Q6_K --head-dim 96",
     "--arch qwen3moe --type Q4_K_M --layers 3 --experts 9 --experts-used 3",
     "--arch phi3 --type Q4_K_M --rope-dim 48",

@@ -251,6 +251,21 @@ static void experts_are_parts_of_their_own(void **state)
     made_close(&m);
 }
 
+static void granite_scales_what_each_half_adds(void **state)
+{
+    (void)state;
+    struct made m;
+    made_or_skip(&m, __func__, "--arch granite --layers 3");
+    assert_int_equal(count(m.graph, OP_SCALE), 3 * 2 + 1);
+    assert_int_equal(count(m.graph, OP_ROPE), 3 * 2);
+    assert_true(m.model->embd_scale == 1.5f && m.model->attn_scale == 0.4f);
+    assert_true(m.model->residual_scale == 0.6f && m.model->logit_scale == 1 / 0.7f);
+    made_close(&m);
+    made_or_skip(&m, __func__, "--arch granite --no-rope");
+    assert_int_equal(count(m.graph, OP_ROPE), 0);
+    made_close(&m);
+}
+
 static void growing_queries_have_a_table_of_their_own(void **state)
 {
     (void)state;
@@ -273,6 +288,7 @@ int main(void)
         cmocka_unit_test(gemma2_27b_is_known_by_its_layers),
         cmocka_unit_test(deepseek2_caches_one_latent),
         cmocka_unit_test(experts_are_parts_of_their_own),
+        cmocka_unit_test(granite_scales_what_each_half_adds),
         cmocka_unit_test(growing_queries_have_a_table_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

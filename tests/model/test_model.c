@@ -175,9 +175,12 @@ static void what_an_architecture_needs_beyond_the_common_keys_is_named(void **st
         { "deepseek2", "deepseek2.attention.kv_lora_rank" },
         { "command-r", "command-r.attention.layer_norm_epsilon" },
         { "cohere2", "cohere2.attention.layer_norm_epsilon" },
+        { "granite", "granite.logit_scale" },
     };
     for (size_t i = 0; i < ARRAY_LEN(missing); i++)
         refused(&(struct small){ .arch = missing[i].arch }, ERR_FORMAT, missing[i].word);
+    key_refused("granite", "logit_scale", zero, "granite.logit_scale");
+    accepted(&(struct small){ .arch = "granite", .key = "logit_scale", .put_key = f_8 });
     accepted(&(struct small){ .arch = "mistral", .untied = true });
     accepted(&(struct small){ .arch = "qwen2", .biases = true });
     accepted(&(struct small){

@@ -128,11 +128,26 @@ static void cohere2_keys(struct out *o, const char *arch, const struct params *p
     put_str(o, arch, "rope.scaling.type", "none");
 }
 
+/// Not the 12, 0.22, 1 / head_dim and 8 of real files: with these, a tiny model is its embedding,
+/// and what its blocks do wrong cannot be seen.
+static void granite_keys(struct out *o, const char *arch, const struct params *p)
+{
+    put_f32(o, arch, "embedding_scale", 1.5f);
+    put_f32(o, arch, "residual_scale", 0.6f);
+    put_f32(o, arch, "attention.scale", 0.4f);
+    put_f32(o, arch, "logit_scale", 0.7f);
+    char *name = xasprintf("%s.rope.scaling.finetuned", arch);
+    if (p->no_rope)
+        out_bool(o, name, false);
+    free(name);
+}
+
 // clang-format off
 static const struct arch archs[] = {
     { "llama",     VOCAB_SIZE | ROPE_DIM | MAY_MOE | BPE, 10000, 1e-5f, 2, 0, "smollm", NULL },
     { "mistral3",  VOCAB_SIZE | ROPE_DIM | HEAD_DIM | BPE, 1e6f, 1e-5f, 2, 0, "tekken", mistral3_keys },
     { "olmo2",     QK_NORM_ALL | POST_NORMS | NO_PRE_NORMS | BPE, 500000, 1e-6f, 4, 0, "dbrx", NULL },
+    { "granite",   VOCAB_SIZE | ROPE_DIM | BPE, 10000, 1e-5f, 2, 0, "refact", granite_keys },
     { "gemma3",    HEAD_DIM | QK_NORM | POST_NORMS | ALWAYS_TIED, 1e6f, 1e-6f, 6, 64, "default", NULL },
     { "gemma2",    HEAD_DIM | POST_NORMS | ALWAYS_TIED, 0, 1e-6f, 2, 64, "default", gemma2_keys },
     { "qwen2",     QKV_BIAS | BPE, 1e6f, 1e-6f, 2, 0, "qwen2", NULL },

@@ -18,9 +18,9 @@ void llama_read(struct model *m, struct layer *layer, struct keys *k)
 
 static struct tensor *block(struct gb *b, const struct model *m, int il, struct tensor *x)
 {
-    x = gb_add(b, x, blk_attn(b, m, il, blk_norm(b, m, il, x, "attn_norm")));
+    x = blk_add(b, m, x, blk_attn(b, m, il, blk_norm(b, m, il, x, "attn_norm")));
     x = blk_outputs(b, m, il, x);
-    return gb_add(b, x, blk_ffn(b, m, il, blk_norm(b, m, il, x, "ffn_norm")));
+    return blk_add(b, m, x, blk_ffn(b, m, il, blk_norm(b, m, il, x, "ffn_norm")));
 }
 
 void llama_graph(struct gb *b, const struct model *m)
