@@ -1,10 +1,10 @@
 #!/bin/sh
 # Random weights in the shapes of real models, for `./dev bench`: written to $SNUG_CACHE/models (4 GB). Does nothing
-# for those that are there. Needs build/tools/mkmodel and the shapes in $SNUG_ZOO (default ../shared/zoo).
+# for those that are there. Needs build/tools/mkmodel and the shapes in $SNUG_ZOO (default tests/data/zoo).
 set -eu
 cd "$(dirname "$0")/.."
 out=${SNUG_CACHE:-$HOME/.cache/snug}/models
-zoo=${SNUG_ZOO:-../shared/zoo}
+zoo=${SNUG_ZOO:-tests/data/zoo}
 mkdir -p "$out"
 for name in qwen2.5-0.5b gemma3-1b; do
     [ -f "$out/$name-shape.gguf" ] || build/tools/mkmodel --shape "$zoo/$name.json" --random "$out/$name-shape.gguf"

@@ -128,6 +128,7 @@ MUST_CHECK bool read_bytes(struct reader *r, uint64_t n, const uint8_t **out); /
 struct map {
     const uint8_t *p;
     uint64_t bytes;
+    uint64_t data_end; // from here on a sparse file is one hole: zeros that need not be read
     bool own;
 };
 /// Errors: ERR_NOTFOUND, ERR_IO (with the path and the system's reason). Regular files only.

@@ -54,6 +54,16 @@ static ssize_t read_full(int fd, void *p, size_t n)
     return (ssize_t)at;
 }
 
+/// Where the only hole of a file begins, if it reaches to the end; `bytes` without one, or where
+/// the file system does not say.
+static uint64_t data_end(int fd, uint64_t bytes)
+{
+    off_t hole = lseek(fd, 0, SEEK_HOLE);
+    bool last = hole >= 0 && (uint64_t)hole < bytes && lseek(fd, hole, SEEK_DATA) < 0;
+
+    return last && errno == ENXIO ? (uint64_t)hole : bytes;
+}
+
 static bool map_fd(struct map *m, int fd, const char *path, bool use_mmap, struct err *e)
 {
     struct stat st;
@@ -86,7 +96,9 @@ static bool map_fd(struct map *m, int fd, const char *path, bool use_mmap, struc
                            err_bytes(name, sizeof(name), path, strlen(path)));
         }
     }
-    *m = (struct map){ .p = p, .bytes = bytes, .own = !use_mmap };
+    *m = (struct map){ .p = p, .bytes = bytes, .data_end = bytes, .own = !use_mmap };
+    if (use_mmap)
+        m->data_end = data_end(fd, bytes);
     return true;
 }
 

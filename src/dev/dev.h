@@ -79,6 +79,8 @@ struct dev_ops {
     void (*release)(struct dev *d, struct dev_mem *m);
     bool (*write)(struct dev *d, void *dst, const void *src, uint64_t bytes,
                   struct err *e); // host -> device
+    /// Writes zeros, which stand for a hole in the file. NULL: they are copied like other weights.
+    bool (*zero)(struct dev *d, void *dst, uint64_t bytes, struct err *e);
     bool (*read)(struct dev *d, void *dst, const void *src, uint64_t bytes,
                  struct err *e); // device -> host
     /// Runs a list in order. `step_done`, where set, is called between entries by tests' devices.
@@ -103,7 +105,9 @@ const char *cpu_dev_features(struct dev *d); // "avx2 avx512" for show and bench
 int cpu_dev_threads(struct dev *d);
 
 /// A device of given capacity that runs the CPU's kernels on memory of its own. Counts every byte;
-/// memory is inaccessible outside kernels and copies; free and fresh memory is poisoned (NaN).
+/// memory is inaccessible outside kernels and copies; free and fresh memory is poisoned (NaN). It
+/// takes as much of the host's memory as was written to it, zeros by `zero` not counted, so that
+/// it may be larger than the host.
 struct sim_opts {
     const char *name; // "sim0"
     uint64_t capacity_bytes;

@@ -279,7 +279,7 @@ bool gguf_open_mem(struct gguf **out, const void *p, uint64_t n, const char *nam
     uint64_t count = 1;
 
     *out = NULL;
-    first->map = (struct map){ .p = p, .bytes = n };
+    first->map = (struct map){ .p = p, .bytes = n, .data_end = n };
     bool ok = read_part(first, NULL, g->seed, opts != NULL && opts->head_only, e) &&
               split_count(first, &count, e);
     if (ok && count > 1)
@@ -374,6 +374,12 @@ const void *gguf_data(const struct gguf *g, int i)
     const struct map *m = &g->parts[t->file].map;
 
     return t->offset + t->bytes <= m->bytes ? m->p + t->offset : NULL;
+}
+
+uint64_t gguf_data_end(const struct gguf *g, int file)
+{
+    ASSERT(file >= 0 && file < g->n_parts);
+    return g->parts[file].map.data_end;
 }
 
 const void *gguf_file_map(const struct gguf *g, int file, uint64_t *bytes)

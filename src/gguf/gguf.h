@@ -76,6 +76,9 @@ const struct gguf_tensor *gguf_tensor(const struct gguf *g, int i);
 int gguf_find_tensor(const struct gguf *g, const char *name); // index or -1; O(1)
 /// The tensor's bytes in the mapping; NULL where the data is missing.
 const void *gguf_data(const struct gguf *g, int i);
+/// Where the data of a file with a hole at its end (a sparse one) ends: from there on it is zeros,
+/// which need not be read. Of others, how long they are.
+uint64_t gguf_data_end(const struct gguf *g, int file);
 /// The whole mapping of one split file: for devices that use it in place.
 const void *gguf_file_map(const struct gguf *g, int file, uint64_t *bytes);
 

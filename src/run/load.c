@@ -55,6 +55,35 @@ static const uint8_t *weight_data(const struct gguf *g, const struct tensor *t, 
     return data == NULL || skip > all || bytes > all - skip ? NULL : data + skip;
 }
 
+/// Bytes from `data` to where the data of its file ends; 0 in the hole behind, which is all zeros.
+static uint64_t bytes_to_read(const struct gguf *g, const struct tensor *t, const uint8_t *data)
+{
+    int file = gguf_tensor(g, t->source)->file;
+    uint64_t bytes, end = gguf_data_end(g, file);
+    uint64_t at = (uint64_t)(data - (const uint8_t *)gguf_file_map(g, file, &bytes));
+
+    return at < end ? end - at : 0;
+}
+
+/// The next *n bytes of a weight from `at` on: a copy of what the file has, or all that is a hole.
+static bool load_piece(struct inst *in, int value, const uint8_t *data, uint64_t at, uint64_t *n,
+                       struct err *e)
+{
+    const struct value *v = &in->plan->value[value];
+    struct dev *dev = in->devs[v->slot.dev];
+    uint8_t *to = (uint8_t *)inst_address(in, value) + at;
+    uint64_t there = bytes_to_read(in->g, v->t, data + at);
+
+    *n = v->slot.bytes - at;
+    if (there == 0 && dev->ops->zero != NULL)
+        return dev->ops->zero(dev, to, *n, e);
+    if (there > 0 && there < *n)
+        *n = there;
+    if (*n > WRITE_BYTES)
+        *n = WRITE_BYTES;
+    return dev->ops->write(dev, to, data + at, *n, e);
+}
+
 static bool check_mapped(const struct inst *in, const struct value *v, const uint8_t *data,
                          struct err *e)
 {
@@ -89,11 +118,9 @@ static bool load_weights(struct inst *in, load_progress_fn *progress, void *ctx,
                 return false;
             continue;
         }
-        struct dev *dev = in->devs[v->slot.dev];
-        uint8_t *to = inst_address(in, i);
-        for (uint64_t at = 0; at < v->slot.bytes; at += WRITE_BYTES) {
-            uint64_t n = v->slot.bytes - at < WRITE_BYTES ? v->slot.bytes - at : WRITE_BYTES;
-            if (!dev->ops->write(dev, to + at, data + at, n, e))
+        uint64_t n;
+        for (uint64_t at = 0; at < v->slot.bytes; at += n) {
+            if (!load_piece(in, i, data, at, &n, e))
                 return err_add(e, "loading %s", v->t->name);
             done += n;
             if (progress != NULL && !progress(ctx, done, total))

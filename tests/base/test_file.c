@@ -113,6 +113,36 @@ static void what_is_forgotten_leaves_memory_and_the_rest_stays(void **state)
     free(big);
 }
 
+static void data_ends_where_a_hole_reaches_the_end(void **state)
+{
+    (void)state;
+    char text[10000];
+    struct map m;
+    struct err e = { 0 };
+
+    memset(text, 'x', sizeof(text));
+    const char *path = write_file("sparse", text, sizeof(text));
+    assert_true(map_file(&m, path, true, &e));
+    assert_int_equal(m.data_end, sizeof(text));
+    map_close(&m);
+
+    assert_int_equal(truncate(path, 1 << 30), 0);
+    assert_true(map_file(&m, path, true, &e));
+    assert_int_equal(m.bytes, 1 << 30);
+    assert_true(m.data_end >= sizeof(text));
+    if (m.data_end < m.bytes) // else this file system knows no holes
+        for (uint64_t i = m.data_end; i < m.data_end + (1 << 16); i++)
+            assert_int_equal(m.p[i], 0);
+    map_close(&m);
+
+    FILE *f = fopen(path, "r+b"); // data behind the hole: it is not the end any more
+    assert_true(f != NULL && fseek(f, -1, SEEK_END) == 0 && fputc('x', f) == 'x' && fclose(f) == 0);
+    assert_true(map_file(&m, path, true, &e));
+    assert_int_equal(m.data_end, m.bytes);
+    map_close(&m);
+    unlink(path);
+}
+
 static void an_empty_file_maps_to_no_bytes(void **state)
 {
     (void)state;
@@ -230,6 +260,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_is_the_same_mapped_and_read),
         cmocka_unit_test(what_is_forgotten_leaves_memory_and_the_rest_stays),
+        cmocka_unit_test(data_ends_where_a_hole_reaches_the_end),
         cmocka_unit_test(an_empty_file_maps_to_no_bytes),
         cmocka_unit_test(a_missing_file_says_so_with_its_name),
         cmocka_unit_test(a_directory_is_refused),

@@ -157,6 +157,76 @@ static void copies_outside_an_allocation_are_refused(void **state)
     dev_free(d);
 }
 
+/// Kilobytes of this process in memory.
+static long resident_kib(void)
+{
+    char *text;
+    size_t n;
+    long all, resident;
+    struct err e;
+
+    assert_true(file_read(&text, &n, "/proc/self/statm", 4096, &e));
+    assert_int_equal(sscanf(text, "%ld %ld", &all, &resident), 2);
+    free(text);
+    return resident * (sysconf(_SC_PAGESIZE) >> 10);
+}
+
+static void memory_larger_than_the_machine_is_poison_where_nothing_was_written(void **state)
+{
+    const uint64_t bytes = (400ull << 30) + 4711, step = (bytes >> 6) + 100;
+    struct dev *d = make(2ull << 40, 0, 0);
+    struct dev_mem a;
+    struct err e = { 0 };
+    uint8_t x[64];
+    const uint64_t y = 4711;
+
+    (void)state;
+    assert_true(d->ops->alloc(d, bytes, &a, &e));
+    const long before = resident_kib();
+    for (uint64_t at = 8; at < bytes - 64; at += step) {
+        uint8_t *p = (uint8_t *)a.p + at;
+        assert_true(d->ops->write(d, p, &y, sizeof(y), &e) &&
+                    d->ops->read(d, x, p - 8, sizeof(x), &e));
+        assert_memory_equal(x + 8, &y, sizeof(y));
+        for (size_t i = 0; i < sizeof(x); i++)
+            assert_true(x[i] == 0xff || (i >= 8 && i < 16));
+    }
+    assert_true(resident_kib() - before < 64 << 10);
+    assert_true(d->ops->read(d, x, (uint8_t *)a.p + bytes - 64, 64, &e));
+    assert_int_equal(x[63], 0xff);
+    d->ops->release(d, &a);
+    dev_free(d);
+}
+
+static void zeros_reach_no_further_than_asked(void **state)
+{
+    enum { BYTES = 5 * 4096 + 640 };
+    static const struct {
+        size_t at, n;
+    } cut[] = { { 0, BYTES },           { 0, 1 },      { 100, 0 },       { 100, 9000 },
+                { 640, 2 * 4096 },      { 641, 4096 }, { BYTES - 1, 1 }, { 4736, 4096 },
+                { 4000, BYTES - 4000 }, { 0, 4096 },   { 700, 4095 },    { 640, BYTES - 640 } };
+    struct dev *d = make(1 << 20, 0, 0);
+    struct err e = { 0 };
+    char x[BYTES];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cut); i++) {
+        struct dev_mem a;
+        assert_true(d->ops->alloc(d, BYTES, &a, &e));
+        assert_true(d->ops->zero(d, (char *)a.p + cut[i].at, cut[i].n, &e) &&
+                    d->ops->read(d, x, a.p, BYTES, &e));
+        for (size_t k = 0; k < BYTES; k++)
+            assert_int_equal(x[k], k >= cut[i].at && k - cut[i].at < cut[i].n ? 0 : -1);
+        assert_true(d->ops->write(d, a.p, "text", 4, &e) && d->ops->read(d, x, a.p, 5, &e));
+        assert_memory_equal(x, "text", 4);
+        assert_false(d->ops->zero(d, (char *)a.p + 1, BYTES, &e));
+        assert_int_equal(e.code, ERR_DEVICE);
+        d->ops->release(d, &a);
+    }
+    dev_free(d);
+}
+
 /// The signal that ends a child which touches `p`; 0 if it may.
 static int touch(const volatile char *p)
 {
@@ -241,6 +311,8 @@ int main(void)
         cmocka_unit_test(nothing_is_given_after_seal),
         cmocka_unit_test(fresh_memory_is_nan_and_copies_work),
         cmocka_unit_test(copies_outside_an_allocation_are_refused),
+        cmocka_unit_test(memory_larger_than_the_machine_is_poison_where_nothing_was_written),
+        cmocka_unit_test(zeros_reach_no_further_than_asked),
         cmocka_unit_test(memory_is_open_to_kernels_alone),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -4,9 +4,13 @@
 //   - its memory is inaccessible but inside run, write and read; copies must lie within one
 //   allocation
 //   - every allocation ends at an inaccessible page (to the 64 bytes that slots are aligned to)
-//   - fresh memory is filled with 0xff: NaN as a float of any width, -1 as an index
+//   - fresh memory is full of 0xff: NaN as a float of any width, -1 as an index
 //   - every byte is counted in granules, any allocation can be made to fail, none is given after
 //   seal
+//
+// Fresh memory is a view of one small file, again and again: pages become the device's own where
+// they are written. So it takes what is used of it from the host, and a plan for 80 GiB can be
+// loaded on a machine that has 8.
 
 #include "dev/dev.h"
 
@@ -15,7 +19,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { SIM_GRANULE = 256, SIM_ALIGN = 64, POISON = 0xff };
+enum {
+    SIM_GRANULE = 256,
+    SIM_ALIGN = 64,
+    POISON = 0xff,
+    // Of the file, at most. A process may have 65 530 mappings: 1 TiB of simulated memory.
+    POISON_BYTES = 16 << 20,
+};
 
 /// map .. p is slack in front, p .. map + map_bytes is what was asked for, behind it one page that
 /// nobody may touch.
@@ -32,6 +42,8 @@ struct sim_dev {
     char name[64];
     struct sim_mem *mem;
     struct sim_stats stats;
+    int poison_fd; // -1: not made yet
+    size_t poison_bytes;
     int tries; // calls of alloc
     bool sealed;
 };
@@ -46,11 +58,20 @@ static size_t page_bytes(void)
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-static void protect(const struct sim_mem *m, bool open)
+/// Opens or closes the pages that hold [p, p + bytes).
+static void protect(const void *p, uint64_t bytes, bool open)
 {
-    int rc = mprotect(m->map, m->map_bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE);
+    uintptr_t start = (uintptr_t)p / page_bytes() * page_bytes();
+    uintptr_t end = align_up_u64((uintptr_t)p + bytes, page_bytes());
+    int rc = mprotect((void *)start, end - start, open ? PROT_READ | PROT_WRITE : PROT_NONE);
 
     ASSERT(rc == 0);
+}
+
+static void protect_all(const struct sim_dev *s, bool open)
+{
+    for (const struct sim_mem *m = s->mem; m != NULL; m = m->next)
+        protect(m->map, m->map_bytes, open);
 }
 
 static void sim_info(struct dev *d, struct dev_info *out)
@@ -85,20 +106,44 @@ static const struct kernel *sim_convert(struct dev *d, enum dtype to)
     return cpu->ops->convert(cpu, to);
 }
 
-static bool map_memory(struct sim_mem *m)
+/// The file of poison is as long as the longest allocation needs, up to POISON_BYTES.
+static bool make_poison(struct sim_dev *s, size_t bytes)
+{
+    uint8_t text[4096];
+
+    memset(text, POISON, sizeof(text));
+    if (s->poison_fd < 0)
+        s->poison_fd = memfd_create("poison", MFD_CLOEXEC);
+    while (s->poison_bytes < bytes && s->poison_bytes < POISON_BYTES) {
+        ssize_t n = pwrite(s->poison_fd, text, sizeof(text), (off_t)s->poison_bytes);
+        if (n <= 0)
+            return false;
+        s->poison_bytes += (size_t)n;
+    }
+    return true;
+}
+
+static bool map_memory(struct sim_dev *s, struct sim_mem *m)
 {
     size_t page = page_bytes();
+    bool ok = true;
 
     m->map_bytes = align_up_u64(m->asked, page);
+    if (!make_poison(s, m->map_bytes))
+        return false;
     m->map = mmap(NULL, m->map_bytes + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                   -1, 0);
     if (m->map == MAP_FAILED)
         return false;
+    for (size_t at = 0; at < m->map_bytes && ok; at += POISON_BYTES) {
+        size_t n = m->map_bytes - at < POISON_BYTES ? m->map_bytes - at : POISON_BYTES;
+        ok = mmap(m->map + at, n, PROT_NONE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, s->poison_fd,
+                  0) != MAP_FAILED;
+    }
+    if (!ok)
+        munmap(m->map, m->map_bytes + page);
     m->p = m->map + m->map_bytes - align_up_u64(m->asked, SIM_ALIGN);
-    protect(m, true);
-    memset(m->map, POISON, m->map_bytes);
-    protect(m, false);
-    return true;
+    return ok;
 }
 
 static bool sim_alloc(struct dev *d, uint64_t bytes, struct dev_mem *out, struct err *e)
@@ -122,7 +167,7 @@ static bool sim_alloc(struct dev *d, uint64_t bytes, struct dev_mem *out, struct
     struct sim_mem *m = xcalloc(1, sizeof(*m));
     m->asked = bytes;
     m->counted = counted;
-    if (!map_memory(m)) {
+    if (!map_memory(s, m)) {
         free(m);
         return err_set(e, ERR_NOMEM, "%s: the host has no %s", s->name, fmt_bytes(need, bytes));
     }
@@ -168,19 +213,23 @@ static const struct sim_mem *holder(const struct sim_dev *s, const void *p, uint
     return NULL;
 }
 
+static bool check_own(const struct sim_dev *s, const void *own, uint64_t bytes, struct err *e)
+{
+    return holder(s, own, bytes) != NULL ||
+           err_set(e, ERR_DEVICE, "%s: copy of %llu bytes outside its memory", s->name,
+                   (unsigned long long)bytes);
+}
+
 static bool copy(struct sim_dev *s, void *dst, const void *src, const void *own, uint64_t bytes,
                  struct err *e)
 {
-    const struct sim_mem *m = holder(s, own, bytes);
-
-    if (m == NULL)
-        return err_set(e, ERR_DEVICE, "%s: copy of %llu bytes outside its memory", s->name,
-                       (unsigned long long)bytes);
+    if (!check_own(s, own, bytes, e))
+        return false;
     if (bytes == 0)
         return true;
-    protect(m, true);
+    protect(own, bytes, true);
     memcpy(dst, src, bytes);
-    protect(m, false);
+    protect(own, bytes, false);
     return true;
 }
 
@@ -194,16 +243,40 @@ static bool sim_read(struct dev *d, void *dst, const void *src, uint64_t bytes, 
     return copy(sim_of(d), dst, src, src, bytes, e);
 }
 
+/// Whole pages become fresh ones of the system's, which are zero and take nothing until written.
+static bool sim_zero(struct dev *d, void *dst, uint64_t bytes, struct err *e)
+{
+    uint8_t *p = dst;
+
+    if (!check_own(sim_of(d), p, bytes, e))
+        return false;
+    if (bytes == 0)
+        return true;
+    uint64_t front = align_up_u64((uintptr_t)p, page_bytes()) - (uintptr_t)p;
+    uint64_t back = ((uintptr_t)p + bytes) % page_bytes();
+    if (bytes <= front + back) {
+        front = bytes;
+        back = 0;
+    }
+    protect(p, bytes, true);
+    memset(p, 0, front);
+    memset(p + bytes - back, 0, back);
+    protect(p, bytes, false);
+    if (front + back < bytes &&
+        mmap(p + front, bytes - front - back, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+        return err_set(e, ERR_NOMEM, "%s: the host cannot map zeros", sim_of(d)->name);
+    return true;
+}
+
 static bool sim_run(struct dev *d, const struct launch *l, int n, struct err *e)
 {
     struct sim_dev *s = sim_of(d);
     struct dev *cpu = s->o.cpu;
 
-    for (const struct sim_mem *m = s->mem; m != NULL; m = m->next)
-        protect(m, true);
+    protect_all(s, true);
     bool ok = cpu->ops->run(cpu, l, n, e) && cpu->ops->wait(cpu, e);
-    for (const struct sim_mem *m = s->mem; m != NULL; m = m->next)
-        protect(m, false);
+    protect_all(s, false);
     return ok;
 }
 
@@ -224,6 +297,8 @@ static void sim_free(struct dev *d)
     struct sim_dev *s = sim_of(d);
 
     ASSERT(s->mem == NULL); // whoever allocated must have released
+    if (s->poison_fd >= 0)
+        close(s->poison_fd);
     free(s);
 }
 
@@ -234,6 +309,7 @@ static const struct dev_ops sim_ops = {
     .alloc = sim_alloc,
     .release = sim_release,
     .write = sim_write,
+    .zero = sim_zero,
     .read = sim_read,
     .run = sim_run,
     .wait = sim_wait,
@@ -247,6 +323,7 @@ struct dev *sim_dev_new(const struct sim_opts *o)
 
     ASSERT(o->cpu != NULL && (o->granule_bytes & (o->granule_bytes - 1)) == 0);
     s->dev.ops = &sim_ops;
+    s->poison_fd = -1;
     s->o = *o;
     if (s->o.granule_bytes == 0)
         s->o.granule_bytes = SIM_GRANULE;
