@@ -171,6 +171,50 @@ static void callers_from_several_threads_take_turns(void **state)
     pool_free(p);
 }
 
+// A kernel in which all wait for the last thread, which sleeps for dst[0] nanoseconds.
+struct held {
+    long ns;
+    atomic_int threads; // that ran it
+};
+
+static void held_run(const struct run_args *a, struct team *t)
+{
+    struct held *h = a->dst[0];
+
+    atomic_fetch_add(&h->threads, 1);
+    if (team_i(t) == 1)
+        nanosleep(&(struct timespec){ .tv_nsec = h->ns }, NULL);
+    team_phase(t);
+}
+
+static int threads_of_a_run(struct pool *p, long ns)
+{
+    static const struct kernel kernel = { .name = "held", .run = held_run };
+    struct held h = { .ns = ns };
+    struct launch l = { .kernel = &kernel };
+
+    l.args.dst[0] = &h;
+    pool_run(p, &l, 1);
+    return h.threads;
+}
+
+/// Results do not depend on how many run, so nothing else can be seen of this than the number.
+static void after_a_stalled_run_the_caller_goes_on_alone_for_a_while(void **state)
+{
+    struct pool *p = new_pool(2);
+    int threads = 2;
+
+    (void)state;
+    for (int i = 0; i < 100 && threads == 2; i++) { // again where this thread lost its core since
+        assert_int_equal(threads_of_a_run(p, 20 * 1000 * 1000), 2);
+        threads = threads_of_a_run(p, 0);
+    }
+    assert_int_equal(threads, 1);
+    for (int64_t t0 = clock_ns(); threads_of_a_run(p, 0) == 1;)
+        assert_true(clock_ns() - t0 < (int64_t)2000 * 1000 * 1000); // 20 ms are meant
+    pool_free(p);
+}
+
 static void solo_team_takes_all_indices_in_order(void **state)
 {
     struct team_solo solo;
@@ -219,6 +263,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(pool_of_one_runs_in_the_calling_thread),
         cmocka_unit_test(idle_threads_sleep_within_a_millisecond),
         cmocka_unit_test(callers_from_several_threads_take_turns),
+        cmocka_unit_test(after_a_stalled_run_the_caller_goes_on_alone_for_a_while),
         cmocka_unit_test(solo_team_takes_all_indices_in_order),
     };
 

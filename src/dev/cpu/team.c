@@ -4,6 +4,11 @@
 // `sync`, at each team_phase, and at the end. Between two barriers each phase of each entry has a
 // counter of its own, from which threads take indices; the last thread to arrive at a barrier, when
 // nobody takes any, sets them to 0.
+//
+// Where another program holds one of the cores, lockstep costs more than the thread that lost its
+// core brings: everybody waits for it at hundreds of barriers. A run that mostly waited is
+// therefore followed by some that the caller does alone, until a run of all shows that it pays
+// again.
 
 #include "dev/cpu/team.h"
 
@@ -30,6 +35,13 @@ enum {
     SPIN_MIN_NS = 2000,
     SPIN_BARRIER_NS = 40 * 1000,
     SPIN_IDLE_NS = 200 * 1000,
+
+    // A run is stalled when a thread slept at its barriers for STALL_NS and for a third of the run.
+    // The caller then works alone for ALONE_MIN_NS, twice as long after each further stalled run.
+    STALL_NS = 1000 * 1000,
+    STALL_PART = 3,
+    ALONE_MIN_NS = 20 * 1000 * 1000,
+    ALONE_MAX_NS = 640 * 1000 * 1000,
 };
 
 struct counter {
@@ -50,6 +62,7 @@ struct team {
     int slot;     // counter in use
     int64_t next; // the counter of a thread that is alone
     int64_t spin_barrier_ns, spin_idle_ns;
+    int64_t slept_ns; // at barriers of this run
 };
 _Static_assert(sizeof(struct team) <= sizeof(struct team_solo), "team_solo is too small");
 
@@ -71,6 +84,9 @@ struct pool {
     _Alignas(LINE) _Atomic int arrived;
     struct gate barrier; // barriers passed
     struct counter counter[SLOTS];
+    struct team alone; // of the caller, in runs without the workers
+    int64_t alone_ns;  // how long such runs go on; 0: the last run of all threads did not stall
+    int64_t alone_until;
 };
 
 // --- waiting -------------------------------------------------------------------------------------
@@ -119,14 +135,14 @@ static bool gate_spin(struct gate *g, uint32_t seen, int64_t ns, int64_t *start)
 }
 
 /// Waits until the count is no longer `seen`. *spin_ns adapts, up to `most`: after a sleep to what
-/// would have been enough, without the time that waking took.
-static void gate_wait(struct gate *g, uint32_t seen, int64_t *spin_ns, int64_t most)
+/// would have been enough, without the time that waking took. Returns the nanoseconds slept.
+static int64_t gate_wait(struct gate *g, uint32_t seen, int64_t *spin_ns, int64_t most)
 {
     int64_t ns = *spin_ns, start;
 
     if (gate_spin(g, seen, ns, &start)) {
         *spin_ns = ns * 2 < most ? ns * 2 : most;
-        return;
+        return 0;
     }
     atomic_fetch_add(&g->sleepers, 1);
     while (atomic_load(&g->count) == seen)
@@ -135,6 +151,7 @@ static void gate_wait(struct gate *g, uint32_t seen, int64_t *spin_ns, int64_t m
     const int64_t enough = atomic_load_explicit(&g->opened_ns, memory_order_relaxed) - start;
     ns = enough < most ? enough * 2 : ns / 2;
     *spin_ns = ns < SPIN_MIN_NS ? SPIN_MIN_NS : ns < most ? ns : most;
+    return clock_ns() - start;
 }
 
 /// The last one to arrive opens the gate; with `stay` the others wait for that.
@@ -149,7 +166,7 @@ static void barrier(struct team *t, bool stay)
             atomic_store_explicit(&p->counter[s].next, 0, memory_order_relaxed);
         gate_open(&p->barrier);
     } else if (stay) {
-        gate_wait(&p->barrier, seen, &t->spin_barrier_ns, SPIN_BARRIER_NS);
+        t->slept_ns += gate_wait(&p->barrier, seen, &t->spin_barrier_ns, SPIN_BARRIER_NS);
     }
     t->slot = 0;
 }
@@ -235,29 +252,59 @@ static void *work(void *arg)
     if (w->core >= 0)
         pin_to(w->core);
     for (uint32_t runs = 0;; runs++) {
-        gate_wait(&p->job, runs, &w->team.spin_idle_ns, SPIN_IDLE_NS);
+        (void)gate_wait(&p->job, runs, &w->team.spin_idle_ns, SPIN_IDLE_NS);
         if (p->stop)
             return NULL;
+        w->team.slept_ns = 0;
         walk(&w->team, p->list, p->n_list);
         barrier(&w->team, false);
     }
 }
 
-void pool_run(struct pool *p, const struct launch *l, int n)
+static void run_together(struct pool *p, const struct launch *l, int n)
 {
     struct team *t = &p->worker[0].team;
 
+    t->slept_ns = 0;
+    p->list = l;
+    p->n_list = n;
+    gate_open(&p->job);
+    walk(t, l, n);
+    barrier(t, true);
+}
+
+/// Decides on the next runs after one of all threads that took `ns`. At the last barrier, which
+/// everybody has reached, workers do not sleep: slept_ns of all is final.
+static void judge(struct pool *p, int64_t now, int64_t ns)
+{
+    int64_t most = 0;
+
+    for (int i = 0; i < p->n; i++)
+        if (p->worker[i].team.slept_ns > most)
+            most = p->worker[i].team.slept_ns;
+    if (most < STALL_NS || most < ns / STALL_PART) {
+        p->alone_ns = 0;
+        return;
+    }
+    p->alone_ns = p->alone_ns == 0 ? ALONE_MIN_NS : p->alone_ns * 2;
+    if (p->alone_ns > ALONE_MAX_NS)
+        p->alone_ns = ALONE_MAX_NS;
+    p->alone_until = now + p->alone_ns;
+}
+
+void pool_run(struct pool *p, const struct launch *l, int n)
+{
     if (n == 0)
         return;
     pthread_mutex_lock(&p->one_run);
-    if (p->n > 1) {
-        p->list = l;
-        p->n_list = n;
-        gate_open(&p->job);
+    const int64_t start = p->n > 1 ? clock_ns() : 0;
+    if (p->n == 1 || (p->alone_ns != 0 && start < p->alone_until)) {
+        walk(&p->alone, l, n);
+    } else {
+        run_together(p, l, n);
+        const int64_t now = clock_ns();
+        judge(p, now, now - start);
     }
-    walk(t, l, n);
-    if (p->n > 1)
-        barrier(t, true);
     pthread_mutex_unlock(&p->one_run);
 }
 
@@ -294,6 +341,7 @@ bool pool_new(struct pool **out, int threads, bool pin, const struct cpu_fns *fn
     ASSERT(threads >= 1);
     memset(p, 0, sizeof *p);
     p->n = threads;
+    p->alone = (struct team){ .fns = fns, .n = 1 };
     p->worker = xaligned((size_t)threads * sizeof *p->worker);
     memset(p->worker, 0, (size_t)threads * sizeof *p->worker);
     pthread_mutex_init(&p->one_run, NULL);
@@ -302,7 +350,7 @@ bool pool_new(struct pool **out, int threads, bool pin, const struct cpu_fns *fn
     pin = pin && sched_getaffinity(0, sizeof cores, &cores) == 0;
     for (int i = 0; i < threads; i++) {
         struct worker *w = &p->worker[i];
-        w->team = (struct team){ .pool = threads > 1 ? p : NULL, .fns = fns, .i = i, .n = threads };
+        w->team = (struct team){ .pool = p, .fns = fns, .i = i, .n = threads };
         w->team.spin_barrier_ns = SPIN_BARRIER_NS;
         w->team.spin_idle_ns = SPIN_IDLE_NS;
         w->core = pin ? core_at(&cores, i) : -1;
