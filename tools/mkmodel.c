@@ -15,7 +15,7 @@ static void usage(FILE *f)
             "        [--kv-heads N] [--head-dim N] [--head-dim-v N] [--rope-dim N] [--rank N]\n"
             "        [--ffn N] [--expert-ffn N] [--vocab N] [--window N] [--ctx N] [--orig-ctx N]\n"
             "        [--experts N] [--experts-used N] [--groups N] [--groups-used N] [--shared N]\n"
-            "        [--lead N]\n"
+            "        [--lead N] [--vision]\n"
             "        OUT.gguf\n"
             "mkmodel --shape ZOO.json [--layers N] [--seed N] OUT.gguf\n"
             "TYPE: a number format of GGUF, or Q4_K_M. --random: blocks of random bytes, faster.\n"
@@ -74,6 +74,7 @@ static bool flag(struct args *a, const char *name)
                   { "--direct-q", &a->p.direct_q },
                   { "--grow", &a->p.grow },
                   { "--no-rope", &a->p.no_rope },
+                  { "--vision", &a->p.vision },
                   { "--random", &a->random } };
     for (size_t i = 0; i < ARRAY_LEN(flags); i++)
         if (strcmp(name, flags[i].name) == 0)

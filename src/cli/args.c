@@ -31,6 +31,7 @@ static const struct flag flags[] = {
     { "--reserve",        "MIB",     "kept free on each device (0)",                FLAGS_ENGINE, F_MIB,   AT(eng.reserve_bytes), 0, 1 << 30 },
     { "--exact",          NULL,      "float32 activations and KV: the reference path", FLAGS_ENGINE, F_BOOL, AT(eng.exact), 0, 0 },
     { "--no-mmap",        NULL,      "read the file into memory",                   FLAGS_ENGINE, F_BOOL,  AT(eng.no_mmap), 0, 0 },
+    { "--no-vision",      NULL,      "leave out a model's vision tower",            FLAGS_ENGINE, F_BOOL,  AT(eng.no_vision), 0, 0 },
     { "--seed",           "N",       "same seed, same answer",                      FLAGS_ENGINE | FLAGS_SAMPLE, F_U64, AT(sample.seed), 0, 0 },
     { "--temp",           "X",       "temperature, 0 = greedy (0.8)",               FLAGS_SAMPLE, F_FLOAT, AT(sample.temperature), 0, 100 },
     { "--top-k",          "N",       "0 = off (40)",                                FLAGS_SAMPLE, F_INT,   AT(sample.top_k), 0, 1 << 30 },

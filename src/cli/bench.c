@@ -68,7 +68,7 @@ static double bytes_per_token(const struct plan *p, int depth)
     double sum = 0;
     for (int i = 0; i < p->n_values; i++) {
         const struct tensor *t = p->value[i].t;
-        if (t && t->role == ROLE_WEIGHT && !t->rows_used)
+        if (t && t->role == ROLE_WEIGHT && !t->rows_used && !t->held)
             sum += (double)p->value[i].slot.bytes;
         if (t && t->role == ROLE_STATE) {
             int window = t->d[3].arg;

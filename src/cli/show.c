@@ -25,6 +25,25 @@ struct file_view {
     struct err why; // why there is no model or graph
 };
 
+/// What is in the file for the tower that sees images.
+struct tower {
+    int tensors;
+    uint64_t bytes;
+};
+
+static struct tower find_tower(const struct file_view *v)
+{
+    struct tower t = { 0 };
+    for (int i = 0; v->graph && i < graph_n_tensors(v->graph); i++) {
+        const struct tensor *x = graph_tensor(v->graph, i);
+        if (x->role == ROLE_WEIGHT && graph_part(v->graph, x->part)->kind == PART_VISION) {
+            t.tensors++;
+            t.bytes += gguf_tensor(v->g, x->source)->bytes;
+        }
+    }
+    return t;
+}
+
 struct format_sum {
     int tensors;
     uint64_t bytes, numbers;
@@ -97,6 +116,12 @@ static bool show_text(struct buf *b, const struct file_view *v)
                             8.0 * (double)sum[t].bytes / (double)sum[t].numbers);
     ok = ok && buf_printf(b, "  all                         %10s  %15s bytes\n",
                           fmt_bytes(s, bytes), fmt_count(c, bytes));
+    struct tower tower = find_tower(v);
+    if (ok && tower.tensors)
+        ok = buf_printf(b,
+                        "  vision tower  %4d tensors  %10s  %15s bytes  images are not run yet; "
+                        "--no-vision leaves it out\n",
+                        tower.tensors, fmt_bytes(s, tower.bytes), fmt_count(c, tower.bytes));
     if (ok && v->graph) {
         struct unused u = { .g = g };
         model_unused(v->m, v->graph, g, count_unused, &u);
@@ -180,6 +205,10 @@ static bool show_json(struct buf *b, const struct file_view *v)
              buf_printf(
                  b, ", \"embedding\": %d, \"vocabulary\": %d, \"layers\": %d, \"context\": %lld",
                  v->m->n_embd, v->m->n_vocab, v->m->n_layers, (long long)v->m->n_ctx_train);
+    struct tower tower = find_tower(v);
+    if (ok && tower.tensors)
+        ok = buf_printf(b, ", \"vision\": {\"tensors\": %d, \"bytes\": %llu, \"runs\": false}",
+                        tower.tensors, (unsigned long long)tower.bytes);
     if (ok && !v->graph)
         ok = buf_addz(b, ", \"why_not\": ") && json_string(b, v->why.msg, strlen(v->why.msg));
     return ok && json_keys(b, v->g) && json_tensors(b, v->g) && buf_addz(b, "}\n");

@@ -62,7 +62,7 @@ const char *part_text(char out[32], struct part p)
 {
     static const char *const kinds[] = {
         [PART_SHARED] = "shared",   [PART_EMBED] = "embed", [PART_BLOCK] = "blk",
-        [PART_EXPERTS] = "experts", [PART_HEAD] = "head",
+        [PART_EXPERTS] = "experts", [PART_HEAD] = "head",  [PART_VISION] = "vision",
     };
     if (p.il < 0)
         snprintf(out, 32, "%s", kinds[p.kind]);
@@ -230,6 +230,27 @@ struct tensor *gb_mat3(struct gb *b, int64_t cols, int64_t rows, int64_t n, cons
     if (!sizes_ok(b, name, cols, rows, 0, rows) || !sizes_ok(b, name, cols, n, 0, n))
         return &b->dummy;
     return weight(b, name, 3, (uint64_t[4]){ (uint64_t)cols, (uint64_t)rows, (uint64_t)n, 1 }, 0, rows);
+}
+
+struct tensor *gb_filters(struct gb *b, int64_t side, int64_t channels, int64_t rows,
+                          const char *fmt, ...)
+{
+    NAMED(name, fmt);
+    if (!sizes_ok(b, name, side, rows, 0, rows) || !sizes_ok(b, name, side, channels, 0, channels))
+        return &b->dummy;
+    const uint64_t ne[4] = { (uint64_t)side, (uint64_t)side, (uint64_t)channels, (uint64_t)rows };
+    struct tensor *t = weight(b, name, 2, ne, 0, rows);
+    if (!gb_failed(b))
+        t->d[0].n = side * side * channels; // not more than the file has
+    return t;
+}
+
+void gb_hold(struct gb *b, struct tensor *w)
+{
+    if (gb_failed(b))
+        return;
+    ASSERT(w->role == ROLE_WEIGHT && w->part > 0);
+    w->held = true;
 }
 
 // --- nodes --------------------------------------------------------------------------------------

@@ -83,8 +83,9 @@ static bool dump_tensor(const struct tensor *t, struct buf *out)
     }
     if (!buf_printf(out, "] part %d", t->part))
         return false;
-    if (t->role == ROLE_WEIGHT && !buf_printf(out, " source %d row0 %lld%s", t->source,
-                                              (long long)t->row0, t->rows_used ? " rows" : ""))
+    if (t->role == ROLE_WEIGHT && !buf_printf(out, " source %d row0 %lld%s%s", t->source,
+                                              (long long)t->row0, t->rows_used ? " rows" : "",
+                                              t->held ? " held" : ""))
         return false;
     return buf_addz(out, "\n");
 }

@@ -68,6 +68,7 @@ struct tensor {
     int part;         // weights and states: the part that uses it (first, if several do)
     int source;       // weights: index in the file's directory, else -1
     int64_t row0;     // weights: first row used of the file's tensor (fused matrices); rows d[1] * d[2] follow
+    bool held;        // a ROLE_WEIGHT that is loaded with its part even where no node reads it
     bool rows_used;   // a ROLE_WEIGHT that only gathers rows (embedding)
                       // A matrix used by two parts (tied embedding) is two tensors of one source.
 };
@@ -216,7 +217,9 @@ enum part_kind {
     PART_BLOCK,
     PART_EXPERTS,
     PART_HEAD,
+    PART_VISION, // the tower that sees images
 };
+/// What names it belongs to it: nodes, weights, states. It may have weights alone (tensor.held).
 struct part {
     enum part_kind kind;
     int il; // block number, -1 where it has none
@@ -282,7 +285,11 @@ struct tensor *gb_mat(struct gb *b, int64_t cols, int64_t rows, const char *fmt,
 struct tensor *gb_mat_rows(struct gb *b, int64_t cols, int64_t rows, int64_t row0, int64_t all, const char *fmt, ...) PRINTF_LIKE(6, 7);
 /// [n][rows][cols]; a 2-D one is gb_mat's. Biases of experts are matrices [n][rows], of a type that is not quantized.
 struct tensor *gb_mat3(struct gb *b, int64_t cols, int64_t rows, int64_t n, const char *fmt, ...) PRINTF_LIKE(5, 6);
+/// Filters [rows][channels][side][side] as a matrix: a row is all that one of them has for a patch.
+struct tensor *gb_filters(struct gb *b, int64_t side, int64_t channels, int64_t rows, const char *fmt, ...) PRINTF_LIKE(5, 6);
 bool gb_has(struct gb *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/// Keeps a weight in the graph that no node reads: it is placed and loaded with its part (not the shared one).
+void gb_hold(struct gb *b, struct tensor *w);
 
 struct tensor *gb_embed(struct gb *b, struct tensor *ids, struct tensor *table, float scale);
 struct tensor *gb_rope_table(struct gb *b, const struct rope_freq *f, struct tensor *factors); // factors may be NULL; equal ones are made once

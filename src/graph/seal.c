@@ -84,10 +84,12 @@ static void take(struct graph *g, struct tensor **list, bool *needed, const stru
 }
 
 /// Tensors in the order in which nodes mention them, whatever the order they were asked for in: C
-/// leaves the order of a call's arguments to the compiler, and equal graphs must be equal.
+/// leaves the order of a call's arguments to the compiler, and equal graphs must be equal. Those
+/// that are held, and none mentions, come last.
 static void number_tensors(struct graph *g, bool *needed)
 {
-    struct tensor **list = xcalloc((size_t)g->n_tensors + 1, sizeof(struct tensor *));
+    const int n = g->n_tensors;
+    struct tensor **list = xcalloc((size_t)n + 1, sizeof(struct tensor *));
     g->n_tensors = 0;
     for (int i = 0; i < g->n_nodes; i++) {
         for (int s = 0; s < NODE_SRC; s++)
@@ -95,19 +97,24 @@ static void number_tensors(struct graph *g, bool *needed)
         for (int d = 0; d < NODE_DST; d++)
             take(g, list, needed, g->node[i]->dst[d]);
     }
+    for (int i = 0; i < n; i++)
+        if (g->tensor[i]->held)
+            take(g, list, needed, g->tensor[i]);
     for (int i = 0; i < g->n_tensors; i++)
         list[i]->id = i;
     free(g->tensor);
     g->tensor = list;
 }
 
-/// Drops what the logits do not need: nodes, then tensors that no node mentions. Numbers the rest
-/// anew.
+/// Drops what the logits do not need: nodes, then tensors that no node mentions and that are not
+/// held. Numbers the rest anew.
 static void drop_dead(struct graph *g)
 {
     bool *needed = xcalloc((size_t)g->n_tensors + 1, sizeof *needed);
     bool *live = xcalloc((size_t)g->n_nodes + 1, sizeof *live);
     needed[g->logits->id] = true;
+    for (int i = 0; i < g->n_tensors; i++)
+        needed[i] |= g->tensor[i]->held;
     for (int i = g->n_nodes - 1; i >= 0; i--) {
         const struct node *n = g->node[i];
         for (int d = 0; d < NODE_DST; d++)
@@ -144,7 +151,8 @@ static void mark_rows_used(struct graph *g)
             if (g->node[i]->src[s] && g->node[i]->op != OP_EMBED)
                 multiplied[g->node[i]->src[s]->id] = true;
     for (int i = 0; i < g->n_tensors; i++)
-        g->tensor[i]->rows_used = g->tensor[i]->role == ROLE_WEIGHT && !multiplied[i];
+        g->tensor[i]->rows_used =
+            g->tensor[i]->role == ROLE_WEIGHT && !multiplied[i] && !g->tensor[i]->held;
     free(multiplied);
 }
 

@@ -186,6 +186,11 @@ void model_free(struct model *m)
     free(m);
 }
 
+void model_drop_vision(struct model *m)
+{
+    m->vision = (struct vision){ 0 };
+}
+
 // --- graph
 // ----------------------------------------------------------------------------------------
 

@@ -37,6 +37,15 @@ struct mla {
     int v;      // numbers of a head's value
 };
 
+/// A tower in the model's own file that turns images into rows like the embedding's.
+struct vision {
+    int n_layers; // 0: there is none
+    int n_embd, n_ff;
+    int patch;      // an image is cut into squares of so many pixels
+    int n_channels; // numbers of a pixel
+    int n_patches;  // of an image
+};
+
 struct model {
     const struct arch *arch;
     const char *arch_name; // as in the file
@@ -63,6 +72,7 @@ struct model {
     bool gate_up_pairs;    // where one matrix has both: rows alternate; else all of the gate come first
     struct mla mla;
     bool tied;             // no output matrix: the embedding is used
+    struct vision vision;
     const struct layer *layer; // [n_layers]
     struct arena mem;
 };
@@ -71,8 +81,10 @@ struct model {
 /// ERR_UNSUPPORTED unknown architecture (lists the known ones).
 MUST_CHECK bool model_read(struct model **out, const struct gguf *g, struct err *e);
 void model_free(struct model *m);
+/// Leaves its vision tower out of the graph.
+void model_drop_vision(struct model *m);
 
-/// The whole computation. *out is the caller's: graph_free(). Weights' `source` is the tensor's index in `g`.
+/// The whole computation. Of a vision tower, for now, the weights alone: it has no nodes. *out is the caller's: graph_free(). Weights' `source` is the tensor's index in `g`.
 MUST_CHECK bool model_graph(struct graph **out, const struct model *m, const struct gguf *g, struct err *e);
 
 /// Tensors of the file that the graph does not use, by index; known: the architecture names it as such

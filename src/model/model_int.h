@@ -18,6 +18,8 @@ enum {
     MAX_VOCAB = 1 << 24,
     MAX_CTX = 1 << 30,
     MAX_EXPERTS = 1024,
+    MAX_IMAGE = 1 << 14, // pixels of a side
+    MAX_CHANNELS = 16,
 };
 
 // --- keys.c: hyperparameters, checked
@@ -111,5 +113,13 @@ blk_fn blk_attn;
 blk_fn blk_ffn;
 /// In the last block, the rows that get logits: nothing behind its attention needs the others.
 blk_fn blk_outputs;
+
+// --- vision.c: towers that see images
+// -------------------------------------------------------------
+
+/// The keys vision.*, where the file has a tower ("v.*").
+void vision_read(struct model *m, struct keys *k);
+/// A part of its own, before all others, if the model has one.
+void vision_graph(struct gb *b, const struct model *m);
 
 #endif

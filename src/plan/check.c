@@ -363,10 +363,27 @@ static bool check_coverage(struct check *c)
     return ok;
 }
 
+/// Weights that are held are on the device of their part, read or not.
+static bool check_held(struct check *c)
+{
+    const struct plan *p = c->p;
+
+    for (int i = 0; i < graph_n_tensors(p->graph); i++) {
+        const struct tensor *t = graph_tensor(p->graph, i);
+        bool there = !t->held;
+        for (int v = 0; v < p->n_values && !there; v++)
+            there = p->value[v].slot.dev == p->part_dev[t->part] && stands_for(&p->value[v], t);
+        if (!there)
+            return err_set(c->e, ERR_ARG, "plan: %s is nowhere on device %d", t->name,
+                           p->part_dev[t->part]);
+    }
+    return true;
+}
+
 bool plan_check(const struct plan *p, struct err *e)
 {
     struct check c = { .p = p, .e = e, .what = "", .at = -1 };
-    bool ok = check_sums(&c) && check_coverage(&c);
+    bool ok = check_sums(&c) && check_coverage(&c) && check_held(&c);
 
     for (int i = 0; i < p->n_values && ok; i++)
         ok = check_slot(&c, &p->value[i]);

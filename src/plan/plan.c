@@ -312,12 +312,25 @@ static bool add_node(struct maker *m, const struct node *n, int d)
     return true;
 }
 
+/// Weights that are there whether a step reads them or not.
+static void add_held(struct maker *m)
+{
+    for (int i = 0; i < m->n_tensors; i++) {
+        const struct tensor *t = graph_tensor(m->g, i);
+        if (!t->held)
+            continue;
+        m->dev[m->part_dev[t->part]].used = true;
+        (void)plain_value(m, t, m->part_dev[t->part]);
+    }
+}
+
 static bool add_steps(struct maker *m)
 {
     for (int i = 0; i < m->n_nodes; i++)
         for (int d = 0; d < m->n_devs; d++)
             if (*kernel_at(m, i, d) != NULL && !add_node(m, graph_node(m->g, i), d))
                 return false;
+    add_held(m);
     return true;
 }
 

@@ -18,10 +18,23 @@ static bool line(struct buf *out, const char *name, uint64_t bytes, const char *
                       fmt_bytes(round, bytes), remark[0] != '\0' ? "   " : "", remark);
 }
 
+static uint64_t weight_bytes(const struct plan *p, int part)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < graph_n_tensors(p->graph); i++) {
+        const struct tensor *t = graph_tensor(p->graph, i);
+        if (t->role == ROLE_WEIGHT && t->part == part)
+            sum += tensor_bytes(t, &p->max);
+    }
+    return sum;
+}
+
 static void parts_text(char *out, size_t n, const struct plan *p, int d)
 {
     int first = -1, last = -1;
     size_t at = 0;
+    char size[32];
 
     out[0] = '\0';
     for (int i = 1; i < p->n_parts; i++) {
@@ -35,6 +48,9 @@ static void parts_text(char *out, size_t n, const struct plan *p, int d)
         }
         if (part->kind == PART_EMBED && at < n)
             at += (size_t)snprintf(out + at, n - at, "embedding, ");
+        if (part->kind == PART_VISION && at < n) // it cannot run yet: say what it takes
+            at += (size_t)snprintf(out + at, n - at, "vision tower (%s), ",
+                                   fmt_bytes(size, weight_bytes(p, i)));
     }
     if (first >= 0 && at < n)
         at += (size_t)snprintf(out + at, n - at, "blocks %d-%d, ", first, last);
@@ -133,7 +149,7 @@ static bool json_parts(const struct plan *p, int d, struct buf *out)
 {
     static const char *const kind[] = {
         [PART_SHARED] = "shared",   [PART_EMBED] = "embedding", [PART_BLOCK] = "block",
-        [PART_EXPERTS] = "experts", [PART_HEAD] = "head",
+        [PART_EXPERTS] = "experts", [PART_HEAD] = "head",       [PART_VISION] = "vision",
     };
     int first = -1, last = -1;
     bool ok = buf_addz(out, "\"parts\": ["), any = false;

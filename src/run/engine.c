@@ -132,6 +132,42 @@ static bool read_vocabulary(struct engine *en, struct err *e)
     return true;
 }
 
+/// The model's graph without its vision tower; NULL where there is no tower, or no such graph.
+static struct graph *graph_without_vision(struct engine *en)
+{
+    struct graph *g = NULL;
+
+    if (en->model->vision.n_layers == 0)
+        return NULL;
+    model_drop_vision(en->model);
+    return model_graph(&g, en->model, en->gguf, NULL) ? g : NULL;
+}
+
+/// A tower that is not as expected does not keep the text model from being used.
+static bool make_graph(struct engine *en, struct err *e)
+{
+    if (model_graph(&en->graph, en->model, en->gguf, e))
+        return true;
+    struct graph *g = graph_without_vision(en);
+    if (g != NULL)
+        err_add(e, "vision tower, which --no-vision leaves out");
+    graph_free(g);
+    return false;
+}
+
+static void suggest_no_vision(struct engine *en, const struct limits *lim, struct err *e)
+{
+    struct graph *g = e != NULL && e->code == ERR_NOFIT ? graph_without_vision(en) : NULL;
+    struct plan *p = NULL;
+
+    if (g != NULL && place_find(&p, g, en->places, lim, en->dev, en->n_devs, NULL)) {
+        size_t at = strlen(e->msg);
+        snprintf(e->msg + at, sizeof(e->msg) - at, "; --no-vision makes it fit");
+    }
+    plan_free(p);
+    graph_free(g);
+}
+
 static bool read_file(struct engine *en, const char *path, const struct engine_opts *o,
                       struct err *e)
 {
@@ -141,7 +177,9 @@ static bool read_file(struct engine *en, const char *path, const struct engine_o
         return false;
     if (!o->plan_only && !read_vocabulary(en, e))
         return false;
-    return model_graph(&en->graph, en->model, en->gguf, e);
+    if (o->no_vision)
+        model_drop_vision(en->model);
+    return make_graph(en, e);
 }
 
 bool engine_open(struct engine *en, const char *path, const struct engine_opts *o,
@@ -155,8 +193,10 @@ bool engine_open(struct engine *en, const char *path, const struct engine_opts *
         !devices_open(en, o, e))
         goto fail;
     en->places = find_places(en->gguf);
-    if (!place_find(&en->plan, en->graph, en->places, &lim, en->dev, en->n_devs, e))
+    if (!place_find(&en->plan, en->graph, en->places, &lim, en->dev, en->n_devs, e)) {
+        suggest_no_vision(en, &lim, e);
         goto fail;
+    }
     if (!o->plan_only) {
         if (!inst_load(&en->inst, en->plan, en->gguf, en->dev, progress, ctx, e))
             goto fail;

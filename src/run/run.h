@@ -155,6 +155,7 @@ struct engine_opts {
     enum dtype kv; // DTYPE_F16; --exact makes it F32 unless kv_set
     bool kv_set;
     bool exact, no_mmap;
+    bool no_vision; // leave out the tower that sees images
     uint64_t reserve_bytes;
     const char *on; // "cpu", "sim:64,sim:64", ...; NULL: cpu
     bool plan_only; // stop after the plan: the file may be partial

@@ -2,7 +2,7 @@
 import json, os, pty, signal, struct, subprocess, time
 
 import pytest
-from conftest import CACHE, SNUG, snug, snug_json
+from conftest import CACHE, SNUG, mkmodel, snug, snug_json
 
 
 def tokens(path, ids):
@@ -103,6 +103,26 @@ def test_plan_works_on_the_head_of_a_file(models, tmp_path):
     a, b = json.loads(p.stdout), json.loads(q.stdout)
     assert [d["planned_bytes"] for d in a["devices"]] == [d["planned_bytes"] for d in b["devices"]]
     assert snug("run", part, "hi").returncode == 1  # but it does not run
+
+
+def test_a_vision_tower_is_shown_planned_and_left_out(tmp_path):
+    path = mkmodel(tmp_path / "v.gguf", "--arch", "gemma3", "--type", "Q8_0", "--tok", "spm", "--vision")
+    shown = snug("show", path).stdout
+    assert "vision tower    39 tensors" in shown and "images are not run yet" in shown and "not used" not in shown
+    tower = snug_json("show", path)["vision"]
+    assert tower["tensors"] == 39 and tower["runs"] is False
+
+    on = ["--on", "sim:64", "--ctx", 256]
+    both = [snug_json("plan", path, *on, *flags)["devices"][0] for flags in ([], ["--no-vision"])]
+    assert both[0]["parts"] == ["vision", *both[1]["parts"]]
+    less = both[0]["bytes"]["weights"] - both[1]["bytes"]["weights"]
+    assert tower["bytes"] <= less < tower["bytes"] + 39 * 64
+    assert "vision tower (118 KiB), embedding" in snug("plan", path, *on).stdout
+    assert "vision" not in snug("plan", path, *on, "--no-vision").stdout
+
+    answers = {snug("run", path, "hello", "--temp", 0, "--num-predict", 8, *on, *flags).stdout
+               for flags in ([], ["--no-vision"])}
+    assert len(answers) == 1
 
 
 # --- tokenize, logits ---------------------------------------------------------------------------------

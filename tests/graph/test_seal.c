@@ -24,6 +24,7 @@ static const struct {
     { "factors", { DTYPE_F32, 1, { 8, 1, 1, 1 }, 7 } },
     { "half", { DTYPE_F16, 1, { 64, 1, 1, 1 }, 8 } },
     { "ints", { DTYPE_I32, 2, { 64, 64, 1, 1 }, 9 } },
+    { "filters", { DTYPE_F16, 4, { 2, 2, 3, 5 }, 10 } },
 };
 
 static bool find(void *ctx, const char *name, struct weight_info *out)
@@ -304,6 +305,45 @@ static void the_page_table_is_for_layers_without_a_window(void **state)
     graph_free(win);
 }
 
+static struct graph *with_vision(bool held)
+{
+    struct gb *b = begin();
+    gb_part(b, PART_VISION, -1);
+    struct tensor *filters = gb_filters(b, 2, 3, 5, "filters"), *v = gb_vec(b, 64, "norm");
+    if (held) {
+        gb_hold(b, filters);
+        gb_hold(b, v);
+    }
+    head(b, embed(b));
+    return sealed(b);
+}
+
+static void a_weight_that_is_held_stays_though_nothing_reads_it(void **state)
+{
+    (void)state;
+    struct graph *g = with_vision(true), *without = with_vision(false);
+    const int n = graph_n_tensors(without);
+    assert_int_equal(graph_n_tensors(g), n + 2);
+    const struct tensor *filters = graph_tensor(g, n), *v = graph_tensor(g, n + 1);
+    assert_string_equal(filters->name, "filters");
+    assert_int_equal(filters->d[0].n, 2 * 2 * 3);
+    assert_int_equal(filters->d[1].n, 5);
+    assert_int_equal(tensor_bytes(filters, &(struct dims){ 0 }), 2 * 2 * 2 * 3 * 5);
+    assert_string_equal(v->name, "norm");
+    assert_true(filters->held && v->held && !filters->rows_used && !v->rows_used);
+    assert_int_equal(graph_part(g, v->part)->kind, PART_VISION);
+    assert_int_equal(graph_n_nodes(g), graph_n_nodes(without));
+    assert_int_not_equal(graph_hash(g), graph_hash(without));
+    graph_free(g);
+    graph_free(without);
+
+    struct gb *b = begin();
+    gb_part(b, PART_VISION, -1);
+    gb_hold(b, gb_filters(b, 2, 4, 5, "filters"));
+    head(b, embed(b));
+    refused(b, "tensor filters: shape [2, 2, 4, 5] expected, the file has [2, 2, 3, 5]");
+}
+
 static void any_change_of_a_node_changes_the_hash(void **state)
 {
     (void)state;
@@ -527,6 +567,7 @@ int main(void)
         cmocka_unit_test(fused_rows_are_tensors_of_their_own),
         cmocka_unit_test(equal_rope_tables_are_made_once_and_shared),
         cmocka_unit_test(the_page_table_is_for_layers_without_a_window),
+        cmocka_unit_test(a_weight_that_is_held_stays_though_nothing_reads_it),
         cmocka_unit_test(any_change_of_a_node_changes_the_hash),
         cmocka_unit_test(the_dump_is_a_line_a_thing),
         cmocka_unit_test(a_weight_of_another_shape_is_named_with_both_shapes),

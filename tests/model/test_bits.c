@@ -20,7 +20,7 @@ static const char *const models[] = {
     "--arch llama --type Q4_0 --embd 128 --experts 5 --experts-used 2",
     "--arch mistral3 --type Q5_1 --embd 128 --orig-ctx 32",
     "--arch gemma2 --type Q4_K_M --layers 4 --window 24 --head-dim 96",
-    "--arch gemma3 --type Q4_K_M --layers 6 --window 24",
+    "--arch gemma3 --type Q4_K_M --layers 6 --window 24 --vision",
     "--arch qwen2 --type Q4_K_M --layers 3 --tied",
     "--arch olmo2 --type Q4_K_M --layers 4 --window 24",
     "--arch granite --type Q4_K_M --layers 3 --kv-heads 1",

@@ -117,9 +117,12 @@ static void change_each_tensor(const char *args)
 
 static void every_tensor_is_needed_and_has_one_shape(void **state)
 {
-    static const char *const more[] = { "llama --experts 3 --rope-freqs", "phi3 --rope-factors",
-                                        "command-r --qk-norm", "deepseek2 --old-mla",
-                                        "deepseek2 --direct-q" };
+    static const char *const more[] = { "llama --experts 3 --rope-freqs",
+                                        "phi3 --rope-factors",
+                                        "command-r --qk-norm",
+                                        "deepseek2 --old-mla",
+                                        "deepseek2 --direct-q",
+                                        "gemma3 --vision" };
     (void)state;
     if (!can_make(__func__))
         skip();

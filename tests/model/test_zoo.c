@@ -46,6 +46,7 @@ static void check_weights(const struct model *m, const struct graph *g, const st
     }
     for (int i = 0; i < gguf_n_tensors(f); i++) {
         assert_true(bytes[i] == 0 || bytes[i] == gguf_tensor(f, i)->bytes);
+        assert_true(bytes[i] > 0 || strncmp(gguf_tensor(f, i)->name, "v.", 2) != 0);
         n_used += bytes[i] > 0;
     }
     assert_int_equal(n_used + n_unused, gguf_n_tensors(f));

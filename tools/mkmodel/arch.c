@@ -450,6 +450,67 @@ static void block(const struct job *j)
         norm(j, "post_ffw_norm.weight", embd);
 }
 
+// --- a vision tower, as in gemma3
+// ------------------------------------------------------------------
+
+/// 4 patches of 3 colours, two blocks.
+enum { TOWER_LAYERS = 2, TOWER_EMBD = 40, TOWER_FF = 72, PATCH = 14, IMAGE = 2 * PATCH };
+
+static void tower_keys(const struct job *j)
+{
+    const char *a = j->a->name;
+    put_u32(j->o, a, "mm.tokens_per_image", 4);
+    put_u32(j->o, a, "vision.attention.head_count", 2);
+    put_f32(j->o, a, "vision.attention.layer_norm_epsilon", 1e-6f);
+    put_u32(j->o, a, "vision.block_count", TOWER_LAYERS);
+    put_u32(j->o, a, "vision.embedding_length", TOWER_EMBD);
+    put_u32(j->o, a, "vision.feed_forward_length", TOWER_FF);
+    put_u32(j->o, a, "vision.image_size", IMAGE);
+    put_u32(j->o, a, "vision.num_channels", 3);
+    put_u32(j->o, a, "vision.patch_size", PATCH);
+}
+
+/// A weight and its bias, "v.blk.IL.NAME"; cols 0: of a norm.
+static void tower_pair(const struct job *j, int il, const char *name, int cols, int rows)
+{
+    const uint64_t matrix[4] = { (uint64_t)cols, (uint64_t)rows }, vector[4] = { (uint64_t)rows };
+    char *weight = xasprintf("v.blk.%d.%s.weight", il, name);
+    char *shift = xasprintf("v.blk.%d.%s.bias", il, name);
+    if (cols > 0)
+        out_tensor(j->o, DTYPE_F16, FILL_MATRIX, matrix, weight);
+    else
+        out_tensor(j->o, DTYPE_F32, FILL_NORM, vector, weight);
+    out_tensor(j->o, DTYPE_F32, FILL_BIAS, vector, shift);
+    free(shift);
+    free(weight);
+}
+
+static void tower(const struct job *j)
+{
+    const uint64_t filters[4] = { PATCH, PATCH, 3, TOWER_EMBD };
+
+    out_tensor(j->o, DTYPE_F16, FILL_MATRIX, filters, "v.patch_embedding.weight");
+    bias(j, "v.patch_embedding.bias", TOWER_EMBD, 0);
+    tensor(j, DTYPE_F16, FILL_MATRIX, "v.position_embedding.weight", TOWER_EMBD, 4, 0);
+    for (int il = 0; il < TOWER_LAYERS; il++) {
+        tower_pair(j, il, "layer_norm1", 0, TOWER_EMBD);
+        tower_pair(j, il, "attn_q", TOWER_EMBD, TOWER_EMBD);
+        tower_pair(j, il, "attn_k", TOWER_EMBD, TOWER_EMBD);
+        tower_pair(j, il, "attn_v", TOWER_EMBD, TOWER_EMBD);
+        tower_pair(j, il, "attn_output", TOWER_EMBD, TOWER_EMBD);
+        tower_pair(j, il, "layer_norm2", 0, TOWER_EMBD);
+        tower_pair(j, il, "mlp.fc1", TOWER_EMBD, TOWER_FF);
+        tower_pair(j, il, "mlp.fc2", TOWER_FF, TOWER_EMBD);
+    }
+    norm(j, "v.post_layernorm.weight", TOWER_EMBD);
+    bias(j, "v.post_layernorm.bias", TOWER_EMBD, 0);
+    tensor(j, DTYPE_F16, FILL_MATRIX, "mm.mm_input_projection.weight", j->p.embd, TOWER_EMBD, 0);
+    norm(j, "mm.mm_soft_emb_norm.weight", TOWER_EMBD);
+}
+
+// --- all tensors
+// --------------------------------------------------------------------------------------
+
 static void tensors(struct job *j, int n_vocab)
 {
     const struct params *p = &j->p;
@@ -468,6 +529,9 @@ static void tensors(struct job *j, int n_vocab)
     }
     for (j->il = 0; j->il < p->layers; j->il++)
         block(j);
+    j->il = -1;
+    if (p->vision)
+        tower(j);
 }
 
 // --- keys
@@ -547,6 +611,8 @@ static void model_keys(const struct job *j)
         put_u32(j->o, a, "expert_used_count", p->experts_used);
         put_u32(j->o, a, "expert_feed_forward_length", p->expert_ffn);
     }
+    if (p->vision)
+        tower_keys(j);
     if (j->a->more_keys)
         j->a->more_keys(j->o, a, p);
     out_u32(j->o, "general.quantization_version", 2);

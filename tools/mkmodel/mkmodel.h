@@ -108,7 +108,7 @@ struct params {
     const char *type; // a number format, or "Q4_K_M"
     enum tok_kind tok;
     bool tok_given, tied, untied, rope_freqs, rope_factors, qk_norm, old_mla, direct_q, grow,
-        no_rope;
+        no_rope, vision;
     // 0: the architecture's default
     int layers, embd, heads, kv_heads, head_dim, head_dim_v, rope_dim, ffn, expert_ffn, vocab;
     int window, ctx, orig_ctx, experts, experts_used, groups, groups_used, shared, lead, rank;

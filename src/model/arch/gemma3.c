@@ -1,4 +1,4 @@
-// gemma3.c - Gemma 3, text (arXiv:2503.19786): a norm before and after each half of a block; five
+// gemma3.c - Gemma 3 (arXiv:2503.19786): a norm before and after each half of a block; five
 // layers that see a window, with a rope of their own, to each one that sees everything.
 
 #include <math.h>
@@ -42,6 +42,7 @@ static void read(struct model *m, struct layer *layer, struct keys *k)
         m->logit_softcap = key_float_or(k, "final_logit_softcapping", 0, 1e6f, 0);
     key_windows(k, layer, m->n_layers, 0, 6);
     read_rope(m, layer, k);
+    vision_read(m, k);
 }
 
 static struct tensor *block(struct gb *b, const struct model *m, int il, struct tensor *x)
@@ -55,11 +56,12 @@ static struct tensor *block(struct gb *b, const struct model *m, int il, struct 
 
 static void graph(struct gb *b, const struct model *m)
 {
+    vision_graph(b, m);
     blk_model(b, m, block);
 }
 
 static const char *const unused[] = {
-    "v.*",  // the vision tower
+    "v.*",  // the vision tower, left out
     "mm.*", // its projection to our embeddings
     NULL,
 };
