@@ -17,8 +17,9 @@ static void usage(FILE *f)
             "        [--experts N] [--experts-used N] [--groups N] [--groups-used N] [--shared N]\n"
             "        [--lead N] [--vision]\n"
             "        OUT.gguf\n"
-            "mkmodel --shape ZOO.json [--layers N] [--seed N] OUT.gguf\n"
+            "mkmodel --shape ZOO.json [--layers N] [--seed N | --holes] OUT.gguf\n"
             "TYPE: a number format of GGUF, or Q4_K_M. --random: blocks of random bytes, faster.\n"
+            "--holes: no weights, a hole of their length.\n"
             "Architectures:");
     for (int i = 0; arch_name(i); i++)
         fprintf(f, " %s", arch_name(i));
@@ -36,7 +37,7 @@ struct args {
     struct params p;
     const char *shape, *path;
     uint64_t seed;
-    bool random;
+    bool random, holes;
 };
 
 static uint64_t number(const char *name, const char *text, uint64_t max)
@@ -75,7 +76,8 @@ static bool flag(struct args *a, const char *name)
                   { "--grow", &a->p.grow },
                   { "--no-rope", &a->p.no_rope },
                   { "--vision", &a->p.vision },
-                  { "--random", &a->random } };
+                  { "--random", &a->random },
+                  { "--holes", &a->holes } };
     for (size_t i = 0; i < ARRAY_LEN(flags); i++)
         if (strcmp(name, flags[i].name) == 0)
             return *flags[i].to = true;
@@ -157,7 +159,8 @@ int main(int argc, char **argv)
     struct err e = { 0 };
     out_init(&o);
     const bool ok = (a.shape ? zoo_write(&o, a.shape, a.p.layers, &e) : arch_write(&o, &a.p, &e)) &&
-                    out_write(&o, a.path, a.seed, a.random || a.shape, &e);
+                    (a.holes ? out_write_holes(&o, a.path, &e)
+                             : out_write(&o, a.path, a.seed, a.random || a.shape, &e));
     out_done(&o);
     if (!ok)
         fprintf(stderr, "mkmodel: %s\n", e.msg);

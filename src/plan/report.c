@@ -176,6 +176,19 @@ static bool json_limit(struct buf *out, const char *key, uint64_t bytes)
                                : buf_printf(out, "\"%s\": %" PRIu64 ", ", key, bytes);
 }
 
+/// What the alignment of slots adds to the weights of a device.
+static uint64_t weight_padding(const struct plan *p, int dev)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < p->n_values; i++) {
+        const struct slot *s = &p->value[i].slot;
+        if (s->dev == dev && s->arena == ARENA_WEIGHTS && !s->mapped)
+            sum += align_up_u64(s->bytes, SLOT_ALIGN) - s->bytes;
+    }
+    return sum;
+}
+
 static bool json_device(const struct plan *p, int i, struct buf *out)
 {
     const struct plan_dev *d = &p->dev[i];
@@ -184,17 +197,17 @@ static bool json_device(const struct plan *p, int i, struct buf *out)
 
     ok = ok && json_limit(out, "capacity_bytes", d->info.capacity_bytes) &&
          json_limit(out, "free_bytes", d->info.free_bytes);
-    ok = ok &&
-         buf_printf(out,
-                    "\"planned_bytes\": %" PRIu64 ", \"granule_bytes\": %" PRIu64
-                    ", \"mapped_bytes\": %" PRIu64 ", \"scratch_bound\": %" PRIu64 ", \"bytes\": {",
-                    d->total_bytes + reserve, d->info.granule_bytes, d->mapped_bytes,
-                    d->scratch_bound);
+    ok = ok && buf_printf(out,
+                          "\"reserve_bytes\": %" PRIu64 ", \"planned_bytes\": %" PRIu64
+                          ", \"granule_bytes\": %" PRIu64 ", \"mapped_bytes\": %" PRIu64
+                          ", \"scratch_bound\": %" PRIu64 ", \"weights_padding_bytes\": %" PRIu64
+                          ", \"bytes\": {",
+                          reserve, d->total_bytes, d->info.granule_bytes, d->mapped_bytes,
+                          d->scratch_bound, weight_padding(p, i));
     for (int a = 0; a < ARENA_COUNT; a++)
         ok = ok && buf_printf(out, "\"%s\": %" PRIu64 ", ", arena_kind_name((enum arena_kind)a),
                               d->arena_bytes[a]);
-    ok = ok && buf_printf(out, "\"rounding\": %" PRIu64 ", \"reserve\": %" PRIu64 "}, ",
-                          d->rounding_bytes, reserve);
+    ok = ok && buf_printf(out, "\"rounding\": %" PRIu64 "}, ", d->rounding_bytes);
     return ok && json_parts(p, i, out) && buf_addz(out, "}");
 }
 

@@ -70,6 +70,8 @@ void out_joined(struct out *o, const char *prefix, const struct out_join *j);
 /// random bytes with sensible scales instead of numbers rounded: 20 times faster.
 MUST_CHECK bool out_write(struct out *o, const char *path, uint64_t seed, bool random,
                           struct err *e);
+/// The same file, in which all tensors together are one hole: it reads as zeros and takes no room.
+MUST_CHECK bool out_write_holes(struct out *o, const char *path, struct err *e);
 
 // --- numbers (fill.c)
 // -------------------------------------------------------------------------------

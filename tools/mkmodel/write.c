@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { ALIGNMENT = 32 };
 
@@ -226,6 +227,20 @@ static void write_tensor(const struct out_tensor *t, FILE *f, uint64_t seed, boo
     }
     free(p);
     write_padding(t, f);
+}
+
+bool out_write_holes(struct out *o, const char *path, struct err *e)
+{
+    FILE *f = fopen(path, "wb");
+    if (!f)
+        return err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+    write_head(o, f);
+    const long at = ftell(f);
+    const bool bad =
+        at < 0 || fflush(f) != 0 || ftruncate(fileno(f), at + (off_t)o->data_bytes) != 0;
+    if (fclose(f) != 0 || bad)
+        return err_set(e, ERR_IO, "writing %s: %s", path, strerror(errno));
+    return true;
 }
 
 bool out_write(struct out *o, const char *path, uint64_t seed, bool random, struct err *e)
