@@ -24,7 +24,14 @@ struct dev_info {
     uint64_t free_bytes;
     uint64_t granule_bytes; // every allocation is rounded up to this
     int max_threads;        // of a CPU; 1 elsewhere
-    double bytes_per_s;     // memory speed, 0: unknown
+    uint64_t driver_bytes;  // taken by opening the device (context, modules), of what is free;
+                            // counted by plans that use it
+    // What times are predicted with; 0: unknown.
+    double bytes_per_s;      // at which kernels read weights and KV
+    double ops_per_s;        // multiply-adds of a long prompt
+    double link_bytes_per_s; // to and from the host
+    int64_t step_ns;         // one kernel more
+    int64_t hop_ns;          // one copy from another device more
 };
 
 /// What a kernel is run with. Addresses are the device's own, fixed when the model was loaded.
@@ -111,8 +118,8 @@ int cpu_dev_threads(struct dev *d);
 struct sim_opts {
     const char *name; // "sim0"
     uint64_t capacity_bytes;
-    uint64_t granule_bytes; // 0: 256; a power of two
-    double bytes_per_s;     // reported only
+    uint64_t granule_bytes;      // 0: 256; a power of two
+    const struct dev_info *like; // NULL, or whose figures it reports: driver_bytes, speeds
     int fail_alloc;         // the n-th allocation fails (1 = first); 0: none does
     struct dev *cpu;        // whose threads and kernels it uses; borrowed, may be shared by several
 };

@@ -9,7 +9,8 @@ uint64_t plan_room(const struct plan_dev *d, const struct limits *lim)
 {
     if (d->info.free_bytes == UINT64_MAX)
         return UINT64_MAX;
-    return d->info.free_bytes > lim->reserve_bytes ? d->info.free_bytes - lim->reserve_bytes : 0;
+    uint64_t taken = lim->reserve_bytes + d->info.driver_bytes;
+    return d->info.free_bytes > taken ? d->info.free_bytes - taken : 0;
 }
 
 bool plan_holds(const struct plan *p)

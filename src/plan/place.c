@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct search {
+struct searcher {
     const struct graph *g;
     const struct weight_place *w;
     struct limits lim;
@@ -36,7 +36,7 @@ void assign_even(struct assign *a, const struct graph *g, int n_devs)
         a->dev[i] = (int)((int64_t)(i - 1) * n_devs / (n - 1));
 }
 
-static struct plan *try_plan(struct search *s)
+static struct plan *try_plan(struct searcher *s)
 {
     struct plan *p = NULL;
 
@@ -45,14 +45,14 @@ static struct plan *try_plan(struct search *s)
     return p;
 }
 
-static void keep_plan(struct search *s, struct plan *p)
+static void keep_plan(struct searcher *s, struct plan *p)
 {
     plan_free(s->best);
     s->best = p;
 }
 
 /// Whether device pick[at] holds parts [from, to), those behind being on the next device.
-static bool stage_fits(struct search *s, int at, int from, int to)
+static bool stage_fits(struct searcher *s, int at, int from, int to)
 {
     int d = s->pick[at], rest = at + 1 < s->k ? s->pick[at + 1] : d;
 
@@ -67,7 +67,7 @@ static bool stage_fits(struct search *s, int at, int from, int to)
 
 /// Fills each device with as many parts as it holds. A part of a range that fits, fits: so halving
 /// finds the most.
-static bool fill_greedily(struct search *s)
+static bool fill_greedily(struct searcher *s)
 {
     int from = 1;
 
@@ -94,7 +94,7 @@ static bool fill_greedily(struct search *s)
 }
 
 /// Bytes that stay where a part is: its weights and its KV pages.
-static uint64_t *part_bytes(const struct search *s)
+static uint64_t *part_bytes(const struct searcher *s)
 {
     uint64_t *bytes = xcalloc((size_t)s->n_parts, sizeof(*bytes));
     struct dims max = s->best->max;
@@ -109,7 +109,7 @@ static uint64_t *part_bytes(const struct search *s)
 
 /// Cuts the parts so that no device holds more than `level` of its room; false if some are left
 /// over.
-static bool cut_at(struct search *s, const uint64_t *bytes, double level)
+static bool cut_at(struct searcher *s, const uint64_t *bytes, double level)
 {
     int from = 1;
 
@@ -125,7 +125,7 @@ static bool cut_at(struct search *s, const uint64_t *bytes, double level)
 }
 
 /// Replaces a greedy result by an even one on the same devices, if that fits.
-static void even_out(struct search *s)
+static void even_out(struct searcher *s)
 {
     uint64_t *bytes = part_bytes(s);
     double low = 0, high = 1;
@@ -148,7 +148,7 @@ static void even_out(struct search *s)
 }
 
 /// The k devices with most room, the earlier one among equals.
-static void pick_devices(struct search *s)
+static void pick_devices(struct searcher *s)
 {
     bool *taken = xcalloc((size_t)s->n_devs, sizeof(*taken));
 
@@ -165,7 +165,7 @@ static void pick_devices(struct search *s)
     free(taken);
 }
 
-static bool search_fewest(struct search *s)
+static bool search_fewest(struct searcher *s)
 {
     for (int d = 0; d < s->n_devs && !s->failed; d++) { // one: the first that holds it
         s->k = 1;
@@ -186,7 +186,7 @@ static bool search_fewest(struct search *s)
 
 static bool found_with(void *ctx, const struct limits *lim)
 {
-    struct search s = *(const struct search *)ctx;
+    struct searcher s = *(const struct searcher *)ctx;
 
     s.lim = *lim;
     s.best = NULL;
@@ -197,10 +197,12 @@ static bool found_with(void *ctx, const struct limits *lim)
     return ok;
 }
 
-bool place_find(struct plan **out, const struct graph *g, const struct weight_place *w,
-                const struct limits *lim, struct dev *const *devs, int n_devs, struct err *e)
+bool place_find(struct plan **out, struct placement *why, const struct graph *g,
+                const struct weight_place *w, const struct limits *lim, const struct place_opts *o,
+                struct dev *const *devs, int n_devs, struct err *e)
 {
-    struct search s = { .g = g, .w = w, .lim = *lim, .devs = devs, .n_devs = n_devs, .e = e };
+    (void)why, (void)o;
+    struct searcher s = { .g = g, .w = w, .lim = *lim, .devs = devs, .n_devs = n_devs, .e = e };
 
     *out = NULL;
     ASSERT(n_devs > 0);

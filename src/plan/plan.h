@@ -80,6 +80,8 @@ struct plan_dev {
     uint64_t total_bytes;              // sum of both: what the device will have lost after the load
     uint64_t mapped_bytes;             // weights used in place: page cache, not allocated
     uint64_t scratch_bound;            // peak of live bytes: no packing can be smaller
+    uint64_t read_bytes;  // weights read for one token: of experts, those that it goes to
+    int64_t ns_per_token; // predicted for one token at the start of a context; 0: speed unknown
     bool used;
 };
 

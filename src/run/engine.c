@@ -2,13 +2,13 @@
 
 #include "run/run.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { CTX_DEFAULT = 4096, MICRO_BATCH_DEFAULT = 512, MAX_DEVICES = 64 };
 
-// --- devices
-// --------------------------------------------------------------------------------------
+// --- devices -------------------------------------------------------------------------------------
 
 static bool bad_device(const char *p, size_t n, struct err *e)
 {
@@ -74,8 +74,7 @@ bool devices_open(struct engine *en, const struct engine_opts *o, struct err *e)
     }
 }
 
-// --- limits
-// ---------------------------------------------------------------------------------------
+// --- limits --------------------------------------------------------------------------------------
 
 static bool make_limits(struct limits *lim, const struct engine_opts *o, const struct model *m,
                         struct err *e)
@@ -115,22 +114,49 @@ static struct weight_place *find_places(const struct gguf *g)
     return w;
 }
 
-// --- the engine
-// -----------------------------------------------------------------------------------
+// --- the vocabulary ------------------------------------------------------------------------------
+
+/// Read by a thread of its own while the rest is planned and loaded: it takes as long.
+struct vocabulary {
+    const struct gguf *gguf;
+    struct tok *tok;
+    struct err e;
+    bool ok, started;
+    pthread_t thread;
+};
 
 /// A vocabulary that we cannot read does not keep the model from being planned, or fed with token
 /// ids.
-static bool read_vocabulary(struct engine *en, struct err *e)
+static void *read_vocabulary(void *arg)
 {
-    struct err why = { 0 };
+    struct vocabulary *v = arg;
 
-    if (gguf_find_key(en->gguf, "tokenizer.ggml.model") < 0 || tok_new(&en->tok, en->gguf, &why))
-        return true;
-    if (why.code != ERR_UNSUPPORTED)
-        return err_set(e, why.code, "%s", why.msg);
-    log_msg(LOG_WARN, "token ids only: %s", why.msg);
+    v->ok = gguf_find_key(v->gguf, "tokenizer.ggml.model") < 0 ||
+            tok_new(&v->tok, v->gguf, &v->e) || v->e.code == ERR_UNSUPPORTED;
+    return NULL;
+}
+
+static void vocabulary_start(struct vocabulary *v, const struct gguf *g)
+{
+    *v = (struct vocabulary){ .gguf = g };
+    v->started = pthread_create(&v->thread, NULL, read_vocabulary, v) == 0;
+    if (!v->started)
+        (void)read_vocabulary(v);
+}
+
+static bool vocabulary_end(struct vocabulary *v, struct tok **out, struct err *e)
+{
+    if (v->started)
+        pthread_join(v->thread, NULL);
+    *out = v->tok;
+    if (!v->ok)
+        return err_set(e, v->e.code, "%s", v->e.msg);
+    if (v->e.code == ERR_UNSUPPORTED)
+        log_msg(LOG_WARN, "token ids only: %s", v->e.msg);
     return true;
 }
+
+// --- the engine ----------------------------------------------------------------------------------
 
 /// The model's graph without its vision tower; NULL where there is no tower, or no such graph.
 static struct graph *graph_without_vision(struct engine *en)
@@ -160,7 +186,7 @@ static void suggest_no_vision(struct engine *en, const struct limits *lim, struc
     struct graph *g = e != NULL && e->code == ERR_NOFIT ? graph_without_vision(en) : NULL;
     struct plan *p = NULL;
 
-    if (g != NULL && place_find(&p, g, en->places, lim, en->dev, en->n_devs, NULL)) {
+    if (g != NULL && place_find(&p, NULL, g, en->places, lim, NULL, en->dev, en->n_devs, NULL)) {
         size_t at = strlen(e->msg);
         snprintf(e->msg + at, sizeof(e->msg) - at, "; --no-vision makes it fit");
     }
@@ -168,46 +194,52 @@ static void suggest_no_vision(struct engine *en, const struct limits *lim, struc
     graph_free(g);
 }
 
-static bool read_file(struct engine *en, const char *path, const struct engine_opts *o,
-                      struct err *e)
+static bool plan_and_load(struct engine *en, const struct engine_opts *o,
+                          load_progress_fn *progress, void *ctx, struct err *e)
 {
-    struct gguf_opts go = { .no_mmap = o->no_mmap, .head_only = o->plan_only };
+    struct limits lim;
 
-    if (!gguf_open(&en->gguf, path, &go, e) || !model_read(&en->model, en->gguf, e))
-        return false;
-    if (!o->plan_only && !read_vocabulary(en, e))
+    if (!model_read(&en->model, en->gguf, e))
         return false;
     if (o->no_vision)
         model_drop_vision(en->model);
-    return make_graph(en, e);
+    if (!make_graph(en, e) || !make_limits(&lim, o, en->model, e) || !devices_open(en, o, e))
+        return false;
+    en->places = find_places(en->gguf);
+    if (!place_find(&en->plan, &en->placement, en->graph, en->places, &lim, NULL, en->dev,
+                    en->n_devs, e)) {
+        suggest_no_vision(en, &lim, e);
+        return false;
+    }
+    if (o->plan_only)
+        return true;
+    if (!inst_load(&en->inst, en->plan, en->gguf, en->dev, progress, ctx, e))
+        return false;
+    en->kv = kv_pool_new(en->inst);
+    return true;
 }
 
 bool engine_open(struct engine *en, const char *path, const struct engine_opts *o,
                  load_progress_fn *progress, void *ctx, struct err *e)
 {
     int64_t start = clock_ns();
-    struct limits lim;
+    struct gguf_opts go = { .no_mmap = o->no_mmap, .head_only = o->plan_only };
+    struct vocabulary v;
+    struct err why = { 0 };
 
     *en = (struct engine){ 0 };
-    if (!read_file(en, path, o, e) || !make_limits(&lim, o, en->model, e) ||
-        !devices_open(en, o, e))
-        goto fail;
-    en->places = find_places(en->gguf);
-    if (!place_find(&en->plan, en->graph, en->places, &lim, en->dev, en->n_devs, e)) {
-        suggest_no_vision(en, &lim, e);
-        goto fail;
+    bool ok = gguf_open(&en->gguf, path, &go, e);
+    if (ok && o->plan_only) {
+        ok = plan_and_load(en, o, progress, ctx, e);
+    } else if (ok) {
+        vocabulary_start(&v, en->gguf);
+        ok = plan_and_load(en, o, progress, ctx, e);
+        ok = vocabulary_end(&v, &en->tok, ok ? e : &why) && ok;
     }
-    if (!o->plan_only) {
-        if (!inst_load(&en->inst, en->plan, en->gguf, en->dev, progress, ctx, e))
-            goto fail;
-        en->kv = kv_pool_new(en->inst);
-    }
+    if (!ok)
+        engine_close(en);
     en->load_ns = clock_ns() - start;
-    return true;
-
-fail:
-    engine_close(en);
-    return false;
+    return ok;
 }
 
 void engine_close(struct engine *en)

@@ -170,6 +170,7 @@ struct engine {
     struct dev *cpu;             // the threads below simulated devices
     struct weight_place *places; // what the plan knows of the file
     struct plan *plan;
+    struct placement placement; // why it is this plan
     struct inst *inst; // NULL when plan_only
     struct kv_pool *kv;
     int64_t load_ns;

@@ -75,7 +75,7 @@ static struct plan *find(const struct fixture *f, const struct limits *lim, stru
 {
     struct plan *p;
 
-    if (!place_find(&p, f->g, f->places, lim, f->dev, DEVS, e)) {
+    if (!place_find(&p, NULL, f->g, f->places, lim, NULL, f->dev, DEVS, e)) {
         assert_null(p);
         return NULL;
     }

@@ -113,7 +113,7 @@ static uint64_t load_and_compare(const struct rig *r, int n, const uint64_t *cap
                                                  .capacity_bytes = capacity[d],
                                                  .granule_bytes = granule,
                                                  .cpu = r->cpu });
-    if (!place_find(&p, r->graph, r->places, &lim, dev, n, &e) ||
+    if (!place_find(&p, NULL, r->graph, r->places, &lim, NULL, dev, n, &e) ||
         !inst_load(&in, p, r->gguf, dev, NULL, NULL, &e))
         fail_msg("%s", e.msg);
     compare_arenas(p, in, dev);

@@ -39,6 +39,7 @@ struct sim_mem {
 struct sim_dev {
     struct dev dev;
     struct sim_opts o;
+    struct dev_info like; // zero where none was given
     char name[64];
     struct sim_mem *mem;
     struct sim_stats stats;
@@ -86,9 +87,14 @@ static void sim_info(struct dev *d, struct dev_info *out)
         .free_bytes = s->o.capacity_bytes - s->stats.bytes_now,
         .granule_bytes = s->o.granule_bytes,
         .max_threads = cpu.max_threads,
-        .bytes_per_s = s->o.bytes_per_s,
     };
     memcpy(out->name, s->name, sizeof(out->name));
+    out->driver_bytes = s->like.driver_bytes;
+    out->bytes_per_s = s->like.bytes_per_s;
+    out->ops_per_s = s->like.ops_per_s;
+    out->link_bytes_per_s = s->like.link_bytes_per_s;
+    out->step_ns = s->like.step_ns;
+    out->hop_ns = s->like.hop_ns;
 }
 
 static const struct kernel *sim_find(struct dev *d, const struct node *n, const struct dims *max,
@@ -146,6 +152,12 @@ static bool map_memory(struct sim_dev *s, struct sim_mem *m)
     return ok;
 }
 
+/// What is left for arenas. A device that is used has its driver's bytes taken from the start.
+static uint64_t room(const struct sim_dev *s)
+{
+    return s->o.capacity_bytes - s->like.driver_bytes - s->stats.bytes_now;
+}
+
 static bool sim_alloc(struct dev *d, uint64_t bytes, struct dev_mem *out, struct err *e)
 {
     struct sim_dev *s = sim_of(d);
@@ -161,9 +173,9 @@ static bool sim_alloc(struct dev *d, uint64_t bytes, struct dev_mem *out, struct
     if (bytes == 0)
         return true;
     if (!align_up_checked_u64(&counted, bytes, s->o.granule_bytes) ||
-        counted > s->o.capacity_bytes - s->stats.bytes_now || s->tries == s->o.fail_alloc)
+        counted > room(s) || s->tries == s->o.fail_alloc)
         return err_set(e, ERR_NOMEM, "%s: %s asked, %s free", s->name, fmt_bytes(need, bytes),
-                       fmt_bytes(have, s->o.capacity_bytes - s->stats.bytes_now));
+                       fmt_bytes(have, room(s)));
     struct sim_mem *m = xcalloc(1, sizeof(*m));
     m->asked = bytes;
     m->counted = counted;
@@ -327,6 +339,10 @@ struct dev *sim_dev_new(const struct sim_opts *o)
     s->o = *o;
     if (s->o.granule_bytes == 0)
         s->o.granule_bytes = SIM_GRANULE;
+    if (o->like != NULL)
+        s->like = *o->like;
+    s->o.like = NULL;
+    ASSERT(s->like.driver_bytes <= s->o.capacity_bytes);
     snprintf(s->name, sizeof(s->name), "%s", o->name != NULL ? o->name : "sim");
     return &s->dev;
 }
