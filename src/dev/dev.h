@@ -32,6 +32,7 @@ struct dev_info {
     double link_bytes_per_s; // to and from the host
     int64_t step_ns;         // one kernel more
     int64_t hop_ns;          // one copy from another device more
+    bool speed_assumed;      // these five are not measured on this device
 };
 
 /// What a kernel is run with. Addresses are the device's own, fixed when the model was loaded.
@@ -120,6 +121,7 @@ struct sim_opts {
     uint64_t capacity_bytes;
     uint64_t granule_bytes;      // 0: 256; a power of two
     const struct dev_info *like; // NULL, or whose figures it reports: driver_bytes, speeds
+    uint64_t taken_bytes;        // by others, of the capacity
     int fail_alloc;         // the n-th allocation fails (1 = first); 0: none does
     struct dev *cpu;        // whose threads and kernels it uses; borrowed, may be shared by several
 };

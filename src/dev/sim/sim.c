@@ -84,7 +84,7 @@ static void sim_info(struct dev *d, struct dev_info *out)
     *out = (struct dev_info){
         .kind = cpu.kind,
         .capacity_bytes = s->o.capacity_bytes,
-        .free_bytes = s->o.capacity_bytes - s->stats.bytes_now,
+        .free_bytes = s->o.capacity_bytes - s->o.taken_bytes - s->stats.bytes_now,
         .granule_bytes = s->o.granule_bytes,
         .max_threads = cpu.max_threads,
     };
@@ -95,6 +95,7 @@ static void sim_info(struct dev *d, struct dev_info *out)
     out->link_bytes_per_s = s->like.link_bytes_per_s;
     out->step_ns = s->like.step_ns;
     out->hop_ns = s->like.hop_ns;
+    out->speed_assumed = s->like.speed_assumed;
 }
 
 static const struct kernel *sim_find(struct dev *d, const struct node *n, const struct dims *max,
@@ -155,7 +156,9 @@ static bool map_memory(struct sim_dev *s, struct sim_mem *m)
 /// What is left for arenas. A device that is used has its driver's bytes taken from the start.
 static uint64_t room(const struct sim_dev *s)
 {
-    return s->o.capacity_bytes - s->like.driver_bytes - s->stats.bytes_now;
+    uint64_t taken = s->o.taken_bytes + s->like.driver_bytes + s->stats.bytes_now;
+
+    return taken < s->o.capacity_bytes ? s->o.capacity_bytes - taken : 0;
 }
 
 static bool sim_alloc(struct dev *d, uint64_t bytes, struct dev_mem *out, struct err *e)
@@ -342,7 +345,8 @@ struct dev *sim_dev_new(const struct sim_opts *o)
     if (o->like != NULL)
         s->like = *o->like;
     s->o.like = NULL;
-    ASSERT(s->like.driver_bytes <= s->o.capacity_bytes);
+    ASSERT(s->like.driver_bytes <= s->o.capacity_bytes &&
+           s->o.taken_bytes <= s->o.capacity_bytes);
     snprintf(s->name, sizeof(s->name), "%s", o->name != NULL ? o->name : "sim");
     return &s->dev;
 }
