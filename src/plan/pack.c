@@ -8,11 +8,16 @@
 #include "plan/plan_int.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-enum order { BY_SIZE, BY_AREA, BY_START, N_ORDERS };
+/// Tried one after another until one reaches the bound. What lives long, or where memory is
+/// tightest, leaves fewer choices, so it is placed early.
+enum order { BY_SIZE, BY_PEAK, BY_LENGTH, N_ORDERS };
+
+enum { PROMOTIONS = 12 }; // further tries with each order
 
 struct item {
-    uint64_t key; // larger first
+    uint64_t key[3]; // larger first, the first one first
     int id;
 };
 
@@ -20,23 +25,28 @@ static int cmp_item(const void *a, const void *b)
 {
     const struct item *x = a, *y = b;
 
-    if (x->key != y->key)
-        return x->key > y->key ? -1 : 1;
+    for (int k = 0; k < 3; k++)
+        if (x->key[k] != y->key[k])
+            return x->key[k] > y->key[k] ? -1 : 1;
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static uint64_t order_key(const struct span *s, enum order o, int n_steps)
+static struct item item_of(const struct span *s, int id, enum order o, const uint64_t *live)
 {
+    uint64_t length = (uint64_t)(s->last - s->first), peak = 0;
+
     switch (o) {
     case BY_SIZE:
-        return s->bytes;
-    case BY_AREA: // in units of the alignment, so that no product overflows
-        return s->bytes / SLOT_ALIGN * (uint64_t)(s->last - s->first + 1);
-    case BY_START:
+        return (struct item){ { s->bytes, 0, 0 }, id };
+    case BY_LENGTH:
+        return (struct item){ { length, s->bytes, 0 }, id };
+    case BY_PEAK:
     case N_ORDERS:
         break;
     }
-    return (uint64_t)(n_steps - s->first);
+    for (int t = s->first; t <= s->last; t++)
+        peak = live[t] > peak ? live[t] : peak;
+    return (struct item){ { peak, length, s->bytes }, id };
 }
 
 /// Puts spans one by one into the smallest gap that holds them, among those placed that live at the
@@ -73,48 +83,72 @@ static uint64_t place_in_order(struct span *s, const struct item *item, int n, i
     return top;
 }
 
-static uint64_t peak_live(const struct span *s, int n, int n_steps)
+/// Live bytes at each step; returns the peak.
+static uint64_t live_bytes(uint64_t *live, const struct span *s, int n, int n_steps)
 {
-    int64_t *change = xcalloc((size_t)n_steps + 1, sizeof(*change));
-    int64_t live = 0, peak = 0;
+    uint64_t peak = 0;
 
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) { // differences first, modulo 2^64
         ASSERT(s[i].bytes % SLOT_ALIGN == 0 && s[i].first >= 0 && s[i].first <= s[i].last &&
                s[i].last < n_steps);
-        change[s[i].first] += (int64_t)s[i].bytes;
-        change[s[i].last + 1] -= (int64_t)s[i].bytes;
+        live[s[i].first] += s[i].bytes;
+        live[s[i].last + 1] -= s[i].bytes;
     }
     for (int t = 0; t < n_steps; t++) {
-        live += change[t];
-        peak = live > peak ? live : peak;
+        live[t] += t > 0 ? live[t - 1] : 0;
+        peak = live[t] > peak ? live[t] : peak;
     }
-    free(change);
-    return (uint64_t)peak;
+    return peak;
+}
+
+/// What sticks out most is placed first in the next try.
+static void promote_top(const struct span *s, struct item *item, uint64_t top)
+{
+    int k = 0;
+
+    while (s[item[k].id].offset + s[item[k].id].bytes != top)
+        k++;
+    struct item x = item[k];
+    memmove(item + 1, item, (size_t)k * sizeof(*item));
+    item[0] = x;
+}
+
+static void keep_if_better(const struct span *s, int n, uint64_t top, uint64_t *best_top,
+                           uint64_t *best)
+{
+    if (top >= *best_top)
+        return;
+    *best_top = top;
+    for (int i = 0; i < n; i++)
+        best[i] = s[i].offset;
 }
 
 uint64_t pack_spans(struct span *s, int n, int n_steps, uint64_t *bound)
 {
-    struct item *item = xcalloc((size_t)n, sizeof(*item));
-    int *by_offset = xcalloc((size_t)n, sizeof(*by_offset));
-    uint64_t *best = xcalloc((size_t)n, sizeof(*best));
-    uint64_t best_top = UINT64_MAX;
+    struct item *item = xcalloc((size_t)n + 1, sizeof(*item));
+    int *by_offset = xcalloc((size_t)n + 1, sizeof(*by_offset));
+    uint64_t *best = xcalloc((size_t)n + 1, sizeof(*best));
+    uint64_t *live = xcalloc((size_t)n_steps + 1, sizeof(*live));
+    uint64_t best_top = n == 0 ? 0 : UINT64_MAX;
 
-    *bound = peak_live(s, n, n_steps);
+    *bound = live_bytes(live, s, n, n_steps);
     for (enum order o = BY_SIZE; o < N_ORDERS && best_top > *bound; o++) {
         for (int i = 0; i < n; i++)
-            item[i] = (struct item){ order_key(&s[i], o, n_steps), i };
+            item[i] = item_of(&s[i], i, o, live);
         qsort(item, (size_t)n, sizeof(*item), cmp_item);
         uint64_t top = place_in_order(s, item, n, by_offset);
-        if (top < best_top) {
-            best_top = top;
-            for (int i = 0; i < n; i++)
-                best[i] = s[i].offset;
+        keep_if_better(s, n, top, &best_top, best);
+        for (int i = 0; i < PROMOTIONS && best_top > *bound; i++) {
+            promote_top(s, item, top);
+            top = place_in_order(s, item, n, by_offset);
+            keep_if_better(s, n, top, &best_top, best);
         }
     }
     for (int i = 0; i < n; i++)
         s[i].offset = best[i];
+    free(live);
     free(best);
     free(by_offset);
     free(item);
-    return n == 0 ? 0 : best_top;
+    return best_top;
 }

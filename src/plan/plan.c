@@ -703,6 +703,18 @@ static void *keep(struct arena *a, const void *p, size_t n, size_t bytes)
     return n > 0 ? memcpy(q, p, n * bytes) : q;
 }
 
+static void predict(struct maker *m)
+{
+    for (int i = 0; i < m->n_steps; i++) {
+        const struct step *s = &m->step[i];
+        struct plan_dev *d = &m->dev[s->dev];
+        if (d->info.bytes_per_s <= 0)
+            continue;
+        d->read_bytes += step_read_bytes(s, &m->max);
+        d->ns_per_token += step_ns(s, m->value, &d->info, &m->max);
+    }
+}
+
 static struct plan *finish(const struct maker *m)
 {
     struct plan *p = xcalloc(1, sizeof(*p));
@@ -775,6 +787,7 @@ bool plan_make(struct plan **out, const struct graph *g, const struct weight_pla
     find_groups(&m);
     find_lives(&m);
     put_all(&m);
+    predict(&m);
     *out = finish(&m);
     ok = true;
 done:

@@ -27,6 +27,13 @@ enum dtype natural_format(const struct tensor *t, const struct dims *v);
 /// dev.h).
 bool op_in_place(enum op op, int i);
 
+// time.c
+/// Bytes of weights that a step reads for one token.
+uint64_t step_read_bytes(const struct step *s, const struct dims *max);
+/// Predicted nanoseconds of a step for one token on the device where it runs (of a copy: arrives).
+int64_t step_ns(const struct step *s, const struct value *value, const struct dev_info *dev,
+                const struct dims *max);
+
 /// Bytes of a device that a plan may use: what is free, less the reserve. UINT64_MAX: no limit.
 uint64_t plan_room(const struct plan_dev *d, const struct limits *lim);
 /// True where all devices hold their part.
