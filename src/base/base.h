@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#define SNUG_VERSION "0.1.0"
+
 #define MUST_CHECK        __attribute__((warn_unused_result))
 #define PRINTF_LIKE(a, b) __attribute__((format(printf, a, b)))
 #define ARRAY_LEN(a)      (sizeof(a) / sizeof((a)[0]))
@@ -153,6 +155,9 @@ void log_msg(enum log_level l, const char *fmt, ...) PRINTF_LIKE(2, 3); // one l
 const char *fmt_bytes(char out[32], uint64_t bytes);
 /// "1 234 567": for exact bytes in tables. Returns `out`.
 const char *fmt_count(char out[32], uint64_t n);
+
+/// As a JSON string, quoted; bytes that are not UTF-8 become U+FFFD.
+MUST_CHECK bool buf_json_text(struct buf *b, const char *p, size_t n);
 
 // --- hash
 // -----------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ static bool report(struct bench *b, const struct cli_args *a)
         struct buf o;
         buf_init(&o, 1 << 20);
         bool ok =
-            buf_addz(&o, "{\"model\": ") && json_string(&o, a->pos[0], strlen(a->pos[0])) &&
+            buf_addz(&o, "{\"model\": ") && buf_json_text(&o, a->pos[0], strlen(a->pos[0])) &&
             buf_printf(&o,
                        ", \"cpu\": \"%s\", \"threads\": %d, \"depth\": %d, \"prompt\": %d, "
                        "\"gen\": %d, \"prompt_tps\": %.3f, "
@@ -179,6 +179,14 @@ static bool report(struct bench *b, const struct cli_args *a)
     return true;
 }
 
+static bool enough(int64_t need, int64_t ctx, struct err *e)
+{
+    return need <= ctx ||
+           err_set(e, ERR_ARG,
+                   "--depth and --prompt or --gen need a context of %lld tokens, --ctx is %lld",
+                   (long long)need, (long long)ctx);
+}
+
 int cmd_bench(struct cli_args *a)
 {
     struct bench b = { .reps = a->bench_reps };
@@ -187,16 +195,12 @@ int cmd_bench(struct cli_args *a)
     interrupt_catch();
     int64_t need = (int64_t)a->bench_depth +
                    (a->bench_prompt > a->bench_gen + 1 ? a->bench_prompt : a->bench_gen + 1);
-    if (!a->eng.ctx)
+    if (!a->eng.ctx && !a->eng.plan_path)
         a->eng.ctx = need;
-    if (need > a->eng.ctx) {
-        err_set(&e, ERR_ARG,
-                "--depth and --prompt or --gen need a context of %lld tokens, --ctx is %lld",
-                (long long)need, (long long)a->eng.ctx);
+    if (a->eng.ctx && !enough(need, a->eng.ctx, &e))
         goto done;
-    }
     opened = engine_open(&b.en, a->pos[0], &a->eng, NULL, NULL, &e);
-    if (!opened || !seq_new(&b.seq, b.en.kv, &e))
+    if (!opened || !enough(need, b.en.plan->max.n_ctx, &e) || !seq_new(&b.seq, b.en.kv, &e))
         goto done;
     size_t n = (size_t)a->bench_depth + (size_t)a->bench_prompt + 1;
     b.token = xcalloc(n, sizeof(*b.token));

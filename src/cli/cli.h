@@ -6,11 +6,9 @@
 #include "base/base.h"
 #include "run/run.h"
 
-#define SNUG_VERSION "0.1.0"
-
 /// What a command line said. Fields that a command does not take are refused by name.
 struct cli_args {
-    const char *pos[4]; // positional arguments
+    const char *pos[8]; // positional arguments
     int n_pos;
     struct engine_opts eng;
     struct sample_opts sample;
@@ -19,6 +17,10 @@ struct cli_args {
     int n_predict;      // run: -1 until the end of the answer
     const char *system; // run
     int bench_prompt, bench_gen, bench_depth, bench_reps;
+    int why; // plan: -1: not asked
+    bool max_ctx, diff, llama_cpp;
+    const char *svg_path;
+    double tensor_split[65]; // eng.tensor_split is this, where it was given
     const char *tokens_path, *out_path;
     int greedy;
 };
@@ -54,6 +56,11 @@ void flags_help(FILE *f, unsigned groups);
 
 int cmd_run(struct cli_args *a);
 int cmd_plan(struct cli_args *a);
+int cmd_verify(struct cli_args *a);
+int plan_several(const struct cli_args *a);             // several.c
+const char *model_name(char out[64], const char *path); // of a file, printable
+/// Prints and frees a report, or the error; returns the exit status.
+int print_report(const struct cli_args *a, struct buf *b, bool ok, struct err *e);
 int cmd_show(struct cli_args *a);
 int cmd_bench(struct cli_args *a);
 int cmd_logits(struct cli_args *a);
@@ -84,9 +91,6 @@ void progress_end(struct progress *p);
 void interrupt_catch(void);
 bool interrupted(void);
 void interrupt_clear(void);
-
-bool json_string(struct buf *b, const char *p,
-                 size_t n); // quoted; bytes that are not UTF-8 become U+FFFD
 
 /// Appends white-space separated token ids. Errors: ERR_ARG with `where` and the byte.
 MUST_CHECK bool ids_parse(struct tok_ids *ids, const char *text, const char *where, struct err *e);

@@ -10,8 +10,10 @@ static int cmd_help(struct cli_args *a);
 const struct command commands[] = {
     { "run",        "MODEL.gguf [\"prompt\"]",  "answer a prompt, or chat",
       FLAGS_ENGINE | FLAGS_SAMPLE | FLAGS_RUN | FLAGS_JSON, 1, 2, cmd_run },
-    { "plan",       "MODEL.gguf",               "where every byte will be, before anything is loaded",
-      FLAGS_ENGINE | FLAGS_JSON | FLAGS_PLAN, 1, 1, cmd_plan },
+    { "plan",       "MODEL.gguf ...",           "where every byte will be, before anything is loaded",
+      FLAGS_ENGINE | FLAGS_JSON | FLAGS_PLAN, 1, 8, cmd_plan },
+    { "verify",     "PLAN.json MODEL.gguf",     "check a plan (plan --json --full) without the planner",
+      FLAGS_JSON, 2, 2, cmd_verify },
     { "show",       "MODEL.gguf",               "dimensions, formats, keys and tensors of a file",
       FLAGS_JSON | FLAGS_SHOW, 1, 1, cmd_show },
     { "bench",      "MODEL.gguf",               "tokens per second, against the machine's memory speed",

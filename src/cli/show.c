@@ -166,8 +166,8 @@ static bool json_keys(struct buf *b, const struct gguf *g)
         if (!gguf_key_text(g, i, &text))
             continue;
         ok = buf_addz(b, i ? ", " : "") &&
-             json_string(b, gguf_key_name(g, i), strlen(gguf_key_name(g, i))) &&
-             buf_addz(b, ": ") && json_string(b, text.p ? text.p : "", text.n);
+             buf_json_text(b, gguf_key_name(g, i), strlen(gguf_key_name(g, i))) &&
+             buf_addz(b, ": ") && buf_json_text(b, text.p ? text.p : "", text.n);
     }
     buf_done(&text);
     return ok && buf_addz(b, "}");
@@ -179,7 +179,7 @@ static bool json_tensors(struct buf *b, const struct gguf *g)
     for (int i = 0; ok && i < gguf_n_tensors(g); i++) {
         const struct gguf_tensor *t = gguf_tensor(g, i);
         ok = buf_addz(b, i ? ", {\"name\": " : "{\"name\": ") &&
-             json_string(b, t->name, strlen(t->name)) &&
+             buf_json_text(b, t->name, strlen(t->name)) &&
              buf_printf(b, ", \"type\": \"%s\", \"bytes\": %llu, \"shape\": [",
                         dtype_info(t->type)->name, (unsigned long long)t->bytes);
         for (int d = 0; ok && d < t->n_dims; d++)
@@ -194,14 +194,14 @@ static bool show_json(struct buf *b, const struct file_view *v)
     struct format_sum sum[DTYPE_COUNT];
     uint64_t numbers, bytes = sum_formats(v->g, sum, &numbers);
     bool ok =
-        buf_addz(b, "{\"file\": ") && json_string(b, gguf_path(v->g), strlen(gguf_path(v->g))) &&
+        buf_addz(b, "{\"file\": ") && buf_json_text(b, gguf_path(v->g), strlen(gguf_path(v->g))) &&
         buf_printf(b,
                    ", \"version\": %u, \"parameters\": %llu, \"tensor_bytes\": %llu, \"runs\": %s",
                    gguf_version(v->g), (unsigned long long)numbers, (unsigned long long)bytes,
                    v->graph ? "true" : "false");
     if (ok && v->m)
         ok = buf_addz(b, ", \"architecture\": ") &&
-             json_string(b, v->m->arch_name, strlen(v->m->arch_name)) &&
+             buf_json_text(b, v->m->arch_name, strlen(v->m->arch_name)) &&
              buf_printf(
                  b, ", \"embedding\": %d, \"vocabulary\": %d, \"layers\": %d, \"context\": %lld",
                  v->m->n_embd, v->m->n_vocab, v->m->n_layers, (long long)v->m->n_ctx_train);
@@ -210,7 +210,7 @@ static bool show_json(struct buf *b, const struct file_view *v)
         ok = buf_printf(b, ", \"vision\": {\"tensors\": %d, \"bytes\": %llu, \"runs\": false}",
                         tower.tensors, (unsigned long long)tower.bytes);
     if (ok && !v->graph)
-        ok = buf_addz(b, ", \"why_not\": ") && json_string(b, v->why.msg, strlen(v->why.msg));
+        ok = buf_addz(b, ", \"why_not\": ") && buf_json_text(b, v->why.msg, strlen(v->why.msg));
     return ok && json_keys(b, v->g) && json_tensors(b, v->g) && buf_addz(b, "}\n");
 }
 

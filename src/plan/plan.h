@@ -134,7 +134,40 @@ MUST_CHECK bool plan_check(const struct plan *p, struct err *e);
 // report.c: the plan for people and programs.
 bool plan_table(const struct plan *p,
                 struct buf *out); // a table that sums to the byte, a bar per device
-bool plan_json(const struct plan *p, struct buf *out);
 bool plan_dump(const struct plan *p, struct buf *out); // every value and step: golden tests
+
+// json.c: the plan for programs; docs/plan.md has the fields.
+struct placement;  // place.h
+struct suggestion; // place.h
+struct gguf;
+
+/// The figures that a proof of minimality stands on: what stages of units cost on each device.
+struct stage_costs {
+    int n_units;
+    const int *unit_of;           // [n_parts]; -1: not to be placed
+    int n_tables;                 // devices of one kind share one
+    const int *table_of;          // [n_devs]; -1: none
+    const uint64_t *const *bytes; // [n_tables][from * (n_units + 1) + to]: arenas and rounding
+};
+
+/// What its JSON says besides the plan. All of it may be 0 or NULL.
+struct plan_extra {
+    const struct placement *why;
+    const struct suggestion *suggestion;
+    int n_suggestions;
+    int64_t max_context; // 0: not known
+    int64_t plan_ns;
+    uint64_t host_bytes; // memory of the host; 0: not known
+    const char *error;   // why it does not fit
+    bool host_added;     // the last device is the host's, which --on did not name
+    bool full;           // with every slot and step: what `snug verify` and --plan read
+    // of full ones
+    const struct gguf *file;
+    const char *on; // as it was typed; NULL: nothing was
+    bool no_vision;
+    const struct stage_costs *stages;
+};
+/// `p` NULL: there is no plan, and `x->error` says why.
+bool plan_json(const struct plan *p, const struct plan_extra *x, struct buf *out);
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef SNUG_RUN_INT_H
 #define SNUG_RUN_INT_H
 
+#include "plan/file.h"
 #include "run/run.h"
 
 /// Launches that one device runs in a row, or (n == 0) the plan's copy step `copy`.
@@ -48,5 +49,13 @@ void exec_done(struct inst *in);
 // guard.c: the same steps one at a time, with the bytes around every temporary checked after each.
 MUST_CHECK bool guard_run(struct inst *in, const struct program *p, struct err *e);
 MUST_CHECK bool exec_copy(struct inst *in, const struct step *s, struct err *e);
+
+// follow.c: a plan from a file instead of one that is searched for.
+/// Reads o->plan_path and fills in the options that were not given. *out is the caller's, on errors
+/// too; o borrows from it. Errors: ERR_ARG a flag says something else.
+MUST_CHECK bool follow_read(struct plan_file **out, struct engine_opts *o, struct err *e);
+/// Makes the plan again: en->plan is it, or the error names what differs.
+MUST_CHECK bool follow_plan(struct engine *en, const struct plan_file *f,
+                            const struct engine_opts *o, struct err *e);
 
 #endif
