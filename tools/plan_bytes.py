@@ -150,7 +150,7 @@ class Model:
         return [rows]
 
     def weights(self):
-        out = {"tensor_bytes": 0, "padding_bytes": 0, "weights_bytes": 0, "unused_bytes": 0, "unused": {}}
+        out = {"tensor_bytes": 0, "padding_bytes": 0, "weights_bytes": 0, "host_bytes": 0, "unused_bytes": 0, "unused": {}}
         for name, shape, kind in self.head.tensors:
             slots = [rows * size(shape[:1], kind) for rows in self.pieces(name, shape)]
             pattern = self.unused(name)
@@ -160,8 +160,11 @@ class Model:
                 out["unused"][pattern] = (n + 1, was + sum(slots))
                 continue
             out["tensor_bytes"] += sum(slots)
+            if name == "token_embd.weight" and "output.weight" in self.names:
+                out["host_bytes"] += sum(slots)
+                continue
             out["weights_bytes"] += sum(map(padded, slots))
-        out["padding_bytes"] = out["weights_bytes"] - out["tensor_bytes"]
+        out["padding_bytes"] = out["weights_bytes"] + out["host_bytes"] - out["tensor_bytes"]
         return out
 
     # KV: rules 4 to 7
@@ -219,7 +222,8 @@ def main():
     w, kv = model.weights(), model.kv(a.ctx, a.kv, a.micro_batch, a.slots)
     if a.json:
         return print(json.dumps({**w, **kv}))
-    print(f"weights {w['weights_bytes']}: tensors {w['tensor_bytes']}, padding {w['padding_bytes']}")
+    print(f"weights {w['weights_bytes']}: tensors {w['tensor_bytes'] - w['host_bytes']}, padding {w['padding_bytes']}")
+    print(f"host {w['host_bytes']}: the embedding table in the file's mapping")
     for pattern, (n, size_) in w["unused"].items():
         print(f"  unused {pattern}: {n} tensors, {size_}")
     print(f"kv {kv['kv_bytes']}: context {kv['context']}, {a.kv}, micro-batch {a.micro_batch}, slots {a.slots}")

@@ -37,8 +37,9 @@ struct taking {
     const struct plan *p;
     const struct units *u;
     int dev, n;
-    int *step_unit;  // [n_steps] -1: shared, -2: not on this device
-    int *value_unit; // [n_values] unit that makes or alone uses it; -1: shared, -2: elsewhere
+    struct dev_info info; // of the device, with a speed where it does not say one
+    int *step_unit;       // [n_steps] -1: shared, -2: not on this device
+    int *value_unit;      // [n_values] unit that makes or alone uses it; -1: shared, -2: elsewhere
     uint64_t *weights, *kv, *inputs; // [n] of one unit alone
     int64_t *ns;                     // [n]
     int64_t *entry_ns;               // [n] of what is handed over to it from the unit before
@@ -229,7 +230,7 @@ static void add_up(struct taking *t)
     }
     for (int i = 0; i < p->n_steps; i++)
         if (t->step_unit[i] >= 0)
-            t->ns[t->step_unit[i]] += step_ns(&p->step[i], p->value, &p->dev[t->dev].info, &p->max);
+            t->ns[t->step_unit[i]] += step_ns(&p->step[i], p->value, &t->info, &p->max);
 }
 
 // --- scratch -------------------------------------------------------------------------------------
@@ -429,7 +430,7 @@ static int find_entries(struct taking *t, struct entry *out)
     int *maker = table((size_t)n_tensors, sizeof(int));
     int *seen = table((size_t)n_tensors, sizeof(int));
     uint64_t guard = 2 * align_up_u64(p->lim.guard_bytes, SLOT_ALIGN);
-    const struct dev_info *info = &p->dev[t->dev].info;
+    const struct dev_info *info = &t->info;
 
     for (int i = 0; i < n_tensors; i++)
         maker[i] = seen[i] = -1;
@@ -555,9 +556,11 @@ static void fill(struct costs *c, const struct taking *t, int from)
 
 void costs_from_plan(struct costs *c, const struct plan *p, int dev, const struct units *u)
 {
-    struct taking t = { .p = p, .u = u, .dev = dev, .n = u->n };
+    struct taking t = { .p = p, .u = u, .dev = dev, .n = u->n, .info = p->dev[dev].info };
     size_t n = (size_t)u->n, all = (n + 1) * (n + 1);
 
+    if (t.info.bytes_per_s <= 0) // what matters is that the host is slower
+        t.info.bytes_per_s = t.info.in_place ? 20e9 : 200e9;
     t.step_unit = table((size_t)p->n_steps, sizeof(int));
     t.value_unit = table((size_t)p->n_values, sizeof(int));
     t.group_of = table((size_t)p->n_values, sizeof(int));
@@ -598,6 +601,15 @@ void costs_from_plan(struct costs *c, const struct plan *p, int dev, const struc
     free(t.value_unit);
     free(t.group_of);
     free(t.group);
+}
+
+void costs_impossible(struct costs *c, const struct units *u)
+{
+    size_t all = (size_t)(u->n + 1) * (size_t)(u->n + 1);
+
+    *c = (struct costs){ u->n, table(all, sizeof(uint64_t)), table(all, sizeof(uint64_t)),
+                         table(all, sizeof(int64_t)) };
+    memset(c->bytes, 0xff, all * sizeof(uint64_t));
 }
 
 void costs_done(struct costs *c)

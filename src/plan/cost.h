@@ -33,6 +33,8 @@ struct costs {
 
 /// Takes `p` apart, which has all units on device `dev`. costs_done() when it has served.
 void costs_from_plan(struct costs *c, const struct plan *p, int dev, const struct units *u);
+/// Of a device that cannot run the model.
+void costs_impossible(struct costs *c, const struct units *u);
 void costs_done(struct costs *c);
 
 #endif

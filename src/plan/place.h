@@ -25,6 +25,7 @@ struct place_opts {
     bool open_micro_batch; // limits.micro_batch may be made smaller, halves down to 16
     bool open_kv;          // limits.kv may become q8_0
     int64_t ctx_train;     // bound of GOAL_CONTEXT; 0: none
+    bool host_rows_only;   // the device that works in place may hold the embedding table, no more
     int num_gpu;           // blocks on devices other than the host's, from the last; -1: any
     int main_gpu;          // the device that is used first where one is enough; -1: any
     const double *tensor_split; // [n_devs] shares of the blocks; NULL: any
@@ -34,9 +35,9 @@ extern const struct place_opts place_any; // GOAL_FEWEST, everything else as the
 /// What the search says besides the plan.
 struct placement {
     enum place_goal goal;
-    int devices;     // used, the host not counted
-    bool minimal;    // proved that fewer do not hold it (GOAL_FEWEST)
-    int n_proof;     // sentences, one a line of the certificate
+    int devices;  // used, the host not counted
+    bool minimal; // proved that fewer do not hold it (GOAL_FEWEST)
+    int n_proof;  // sentences, one a line of the certificate
     char proof[4][240];
     int micro_batch_asked, micro_batch; // asked: 0 where it was open
     char micro_batch_why[160];

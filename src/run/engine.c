@@ -181,6 +181,30 @@ static bool make_graph(struct engine *en, struct err *e)
     return false;
 }
 
+/// The host is there in any case, and reads rows of an embedding table from the file's mapping.
+static void add_host(struct engine *en)
+{
+    for (int d = 0; d < en->n_devs; d++)
+        if (en->dev[d] == en->cpu)
+            return;
+    en->dev = xrealloc(en->dev, (size_t)(en->n_devs + 1) * sizeof(*en->dev));
+    en->dev[en->n_devs++] = en->cpu;
+    en->host_added = true;
+}
+
+static struct place_opts place_opts_of(const struct engine *en, const struct engine_opts *o)
+{
+    return (struct place_opts){
+        .goal = o->goal,
+        .open_micro_batch = o->micro_batch == 0,
+        .ctx_train = en->model->n_ctx_train,
+        .host_rows_only = en->host_added,
+        .num_gpu = o->num_gpu_set ? o->num_gpu : -1,
+        .main_gpu = o->main_gpu_set ? o->main_gpu : -1,
+        .tensor_split = o->tensor_split,
+    };
+}
+
 static void suggest_no_vision(struct engine *en, const struct limits *lim, struct err *e)
 {
     struct graph *g = e != NULL && e->code == ERR_NOFIT ? graph_without_vision(en) : NULL;
@@ -205,8 +229,10 @@ static bool plan_and_load(struct engine *en, const struct engine_opts *o,
         model_drop_vision(en->model);
     if (!make_graph(en, e) || !make_limits(&lim, o, en->model, e) || !devices_open(en, o, e))
         return false;
+    add_host(en);
     en->places = find_places(en->gguf);
-    if (!place_find(&en->plan, &en->placement, en->graph, en->places, &lim, NULL, en->dev,
+    struct place_opts po = place_opts_of(en, o);
+    if (!place_find(&en->plan, &en->placement, en->graph, en->places, &lim, &po, en->dev,
                     en->n_devs, e)) {
         suggest_no_vision(en, &lim, e);
         return false;

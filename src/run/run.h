@@ -155,6 +155,10 @@ struct engine_opts {
     enum dtype kv; // DTYPE_F16; --exact makes it F32 unless kv_set
     bool kv_set;
     bool exact, no_mmap;
+    enum place_goal goal;
+    bool num_gpu_set, main_gpu_set; // Ollama's options: blocks on other devices than the host's,
+    int num_gpu, main_gpu;          // and the device that is taken where one is enough
+    const double *tensor_split;     // [n_devs] shares of the blocks; NULL: any
     bool no_vision; // leave out the tower that sees images
     uint64_t reserve_bytes;
     const char *on; // "cpu", "sim:64,sim:64", ...; NULL: cpu
@@ -167,6 +171,7 @@ struct engine {
     struct graph *graph;
     struct dev **dev; // devices to place on
     int n_devs;
+    bool host_added;             // the last device is the host, for rows of the embedding alone
     struct dev *cpu;             // the threads below simulated devices
     struct weight_place *places; // what the plan knows of the file
     struct plan *plan;

@@ -84,7 +84,12 @@ def test_plan_sums_to_the_byte(models, name, on):
 
 
 def test_plan_is_the_same_twice(models):
-    assert snug("plan", models["gemma3"], "--json").stdout == snug("plan", models["gemma3"], "--json").stdout
+    a, b = (snug_json("plan", models["gemma3"]) for _ in range(2))
+    for j in (a, b):
+        j.pop("plan_ms", None)
+        for d in j["devices"]:  # what else takes memory of this machine is not the plan's
+            d.pop("free_bytes")
+    assert a == b
 
 
 def test_plan_that_does_not_fit_says_what_is_missing(models):

@@ -28,6 +28,7 @@ def check(path, tensor_bytes, *flags):
     j, own = snug_json("plan", path, "--on", "sim:400000", *flags), plan_bytes(path, *flags)
     d = j["devices"][0]
     assert (d["bytes"]["weights"], d["bytes"]["kv"]) == (own["weights_bytes"], own["kv_bytes"]), flags
+    assert j["host"]["mapped"] == own["host_bytes"]
     assert d["weights_padding_bytes"] == own["padding_bytes"]
     assert j["context"] == own["context"]
     assert own["tensor_bytes"] + own["unused_bytes"] == tensor_bytes  # what is left out has a name
