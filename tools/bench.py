@@ -168,7 +168,7 @@ def part_memory(model, path, args):
         answer = json.loads(p.stdout.read())
         _, status, usage = os.wait4(p.pid, 0)
         p.returncode = status
-        planned = sum(d["planned_bytes"] for d in answer["memory"])
+        planned = sum(d["planned_bytes"] for d in answer["memory"]["devices"])
         limit = os.path.getsize(path) + planned + MEMORY_SLACK
         peak = usage.ru_maxrss * 1024
         name = "no-mmap" if flags else "mmap"

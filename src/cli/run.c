@@ -49,23 +49,15 @@ static bool print_json(struct session *s, const struct chat_stats *st)
     struct buf b;
     buf_init(&b, 256 << 20);
     bool ok =
-        buf_addz(&b, "{\"response\": ") && json_string(&b, s->out.p ? s->out.p : "", s->out.n) &&
+        buf_addz(&b, "{\"response\": ") && buf_json_text(&b, s->out.p ? s->out.p : "", s->out.n) &&
         buf_printf(&b,
                    ", \"done_reason\": \"%s\", \"prompt_tokens\": %d, \"cached_tokens\": %d, "
                    "\"output_tokens\": %d, "
                    "\"load_ms\": %.3f, \"prompt_ms\": %.3f, \"decode_ms\": %.3f",
                    st->stop, st->n_prompt, st->n_cached, st->n_output, (double)s->en.load_ns / 1e6,
                    (double)st->prompt_ns / 1e6, (double)st->decode_ns / 1e6);
-    if (ok && s->a->verbose) {
-        ok = buf_addz(&b, ", \"memory\": [");
-        for (int d = 0; ok && d < s->en.n_devs; d++)
-            ok = buf_printf(
-                &b, "%s{\"device\": \"%s\", \"planned_bytes\": %llu, \"allocated_bytes\": %llu}",
-                d ? ", " : "", s->en.plan->dev[d].info.name,
-                (unsigned long long)plan_device_bytes(s->en.plan, d),
-                (unsigned long long)inst_device_bytes(s->en.inst, d));
-        ok = ok && buf_addz(&b, "]");
-    }
+    if (ok && s->a->verbose)
+        ok = buf_addz(&b, ", \"memory\": ") && inst_memory_json(s->en.inst, &b);
     ok = ok && buf_addz(&b, "}\n") && fwrite(b.p, 1, b.n, stdout) == b.n;
     buf_done(&b);
     return ok;

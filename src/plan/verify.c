@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_WRONG = 40 }; // said; more are counted
+enum { MAX_WRONG = 12 }; // said; more are counted
 
 // --- findings
 // -------------------------------------------------------------------------------------

@@ -33,18 +33,6 @@ static bool reserve(struct inst *in, struct err *e)
     return true;
 }
 
-static bool compare(const struct inst *in, struct err *e)
-{
-    for (int d = 0; d < in->plan->n_devs; d++) {
-        uint64_t taken = inst_device_bytes(in, d), planned = plan_device_bytes(in->plan, d);
-        if (taken != planned)
-            return err_set(e, ERR_DEVICE, "%s: %llu bytes were planned, %llu allocated",
-                           in->plan->dev[d].info.name, (unsigned long long)planned,
-                           (unsigned long long)taken);
-    }
-    return true;
-}
-
 /// Where a weight's bytes lie in the file: NULL if they are not (all) there.
 static const uint8_t *weight_data(const struct gguf *g, const struct tensor *t, uint64_t bytes)
 {
@@ -154,15 +142,16 @@ bool inst_load(struct inst **out, const struct plan *p, const struct gguf *g,
     in->devs = devs;
     in->now = p->max;
     in->mem = xcalloc((size_t)p->n_devs, sizeof(*in->mem));
+    in->high = xcalloc((size_t)p->n_devs, sizeof(*in->high));
     note_sizes(in);
     if (!reserve(in, e) || !load_weights(in, progress, ctx, e))
         goto fail;
     for (int d = 0; d < p->n_devs; d++)
         devs[d]->ops->seal(devs[d]);
-    if (!compare(in, e))
-        goto fail;
     in->staging = xaligned(p->host_staging_bytes);
     exec_init(in);
+    if (!memory_compare(in, e))
+        goto fail;
     *out = in;
     return true;
 
@@ -182,6 +171,7 @@ void inst_free(struct inst *in)
     exec_done(in);
     free(in->staging);
     free(in->mem);
+    free(in->high);
     free(in);
 }
 

@@ -28,6 +28,7 @@ struct inst {
     const struct gguf *g;
     struct dev *const *devs;            // the plan's
     struct dev_mem (*mem)[ARENA_COUNT]; // [n_devs]
+    uint64_t (*high)[ARENA_COUNT];      // [n_devs] bytes that are used, from the start of each
     struct dims now;                    // launches point here
     struct program full;
     struct program silent; // without the steps that only make logits
@@ -41,6 +42,9 @@ struct inst {
 
 /// The address of a value, as its device sees it.
 void *inst_address(const struct inst *in, int value);
+
+// memory.c: after exec_init(). Errors: ERR_DEVICE a line is not what was planned.
+MUST_CHECK bool memory_compare(struct inst *in, struct err *e);
 
 // exec.c
 void exec_init(struct inst *in); // after all addresses are known

@@ -194,8 +194,9 @@ def test_run_reads_a_pipe_and_prints_timings(models):
     assert p.returncode == 0 and "tokens/s" in p.stderr
     j = snug_json("run", models["llama"], "--num-predict", 4, "--temp", 0, "--verbose", stdin="some text\n")
     assert j["output_tokens"] <= 4
-    for d in j["memory"]:
-        assert d["planned_bytes"] == d["allocated_bytes"]
+    for d in j["memory"]["devices"]:
+        assert d["planned_bytes"] == d["reserved_bytes"] == d["high_water_bytes"]
+        assert all(a["planned_bytes"] == a["high_water_bytes"] <= a["reserved_bytes"] for a in d["arenas"])
 
 
 def test_run_without_a_prompt_says_how(models):

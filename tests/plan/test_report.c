@@ -2,7 +2,6 @@
 
 #include "plan/fake.h"
 
-#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -120,45 +119,6 @@ static void the_table_fits_a_terminal(void **state)
     buf_done(&out);
 }
 
-static json_int_t number(const json_t *o, const char *key)
-{
-    assert_true(json_is_integer(json_object_get(o, key)));
-    return json_integer_value(json_object_get(o, key));
-}
-
-static void json_says_the_same_and_adds_up(void **state)
-{
-    struct fixture *f = *state;
-    struct buf out;
-    size_t i;
-    const char *key;
-    json_t *dev, *n;
-
-    buf_init(&out, 1 << 20);
-    assert_true(plan_json(f->p, &out));
-    json_t *o = json_loadb(out.p, out.n, JSON_REJECT_DUPLICATES, NULL);
-    assert_non_null(o);
-    assert_true(json_is_true(json_object_get(o, "fits")));
-    assert_int_equal(number(o, "context"), 1024); // whole pages
-    assert_int_equal(number(o, "micro_batch"), 16);
-    assert_int_equal(number(o, "slots"), 1);
-    assert_int_equal(number(o, "devices_used"), 2);
-    assert_string_equal(json_string_value(json_object_get(o, "kv_type")), "f16");
-    assert_int_equal(json_array_size(json_object_get(o, "devices")), 3);
-    json_array_foreach(json_object_get(o, "devices"), i, dev)
-    {
-        json_int_t sum = 0;
-        json_object_foreach(json_object_get(dev, "bytes"), key, n) sum += json_integer_value(n);
-        assert_int_equal(number(dev, "planned_bytes"), sum);
-        assert_int_equal(sum, plan_device_bytes(f->p, (int)i));
-        // b has no limit, c is not used
-        assert_int_equal(number(dev, "reserve_bytes"), i == 0 ? 12345 : 0);
-        assert_int_equal(json_array_size(json_object_get(dev, "parts")), i < 2 ? 3 : 0);
-    }
-    json_decref(o);
-    buf_done(&out);
-}
-
 static void a_full_buffer_is_said(void **state)
 {
     struct fixture *f = *state;
@@ -176,7 +136,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_sums_to_the_byte),
         cmocka_unit_test(the_table_fits_a_terminal),
-        cmocka_unit_test(json_says_the_same_and_adds_up),
         cmocka_unit_test(a_full_buffer_is_said),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
