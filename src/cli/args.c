@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum flag_kind { F_BOOL, F_INT, F_I64, F_U64, F_FLOAT, F_STR, F_KV, F_MIB };
+enum flag_kind { F_BOOL, F_INT, F_I64, F_U64, F_FLOAT, F_STR, F_KV, F_MIB, F_GOAL, F_SHARES };
 
 struct flag {
     const char *name, *arg, *help;
@@ -29,8 +29,13 @@ static const struct flag flags[] = {
     { "--kv",             "TYPE",    "f16, q8_0 or f32: how keys and values are kept (f16)", FLAGS_ENGINE, F_KV, AT(eng.kv), 0, 0 },
     { "--on",             "DEVICES", "cpu, or a list like sim:512,sim:512 (MiB)",   FLAGS_ENGINE, F_STR,   AT(eng.on), 0, 0 },
     { "--reserve",        "MIB",     "kept free on each device (0)",                FLAGS_ENGINE, F_MIB,   AT(eng.reserve_bytes), 0, 1 << 30 },
+    { "--goal",           "GOAL",    "fewest (devices), speed, context or slots (fewest)", FLAGS_ENGINE, F_GOAL, AT(eng.goal), 0, 0 },
+    { "--num-gpu",        "N",       "blocks on devices other than the host's",     FLAGS_ENGINE, F_INT,   AT(eng.num_gpu), 0, 1 << 20 },
+    { "--main-gpu",       "N",       "the device to use where one is enough",       FLAGS_ENGINE, F_INT,   AT(eng.main_gpu), 0, 63 },
+    { "--tensor-split",   "A,B,...", "shares of the blocks, one a device",          FLAGS_ENGINE, F_SHARES, AT(tensor_split), 0, 0 },
     { "--exact",          NULL,      "float32 activations and KV: the reference path", FLAGS_ENGINE, F_BOOL, AT(eng.exact), 0, 0 },
     { "--no-mmap",        NULL,      "read the file into memory",                   FLAGS_ENGINE, F_BOOL,  AT(eng.no_mmap), 0, 0 },
+    { "--plan",           "FILE",    "execute this plan (snug plan --json --full), or refuse", FLAGS_RUN | FLAGS_BENCH | FLAGS_LOGITS, F_STR, AT(eng.plan_path), 0, 0 },
     { "--no-vision",      NULL,      "leave out a model's vision tower",            FLAGS_ENGINE, F_BOOL,  AT(eng.no_vision), 0, 0 },
     { "--seed",           "N",       "same seed, same answer",                      FLAGS_ENGINE | FLAGS_SAMPLE, F_U64, AT(sample.seed), 0, 0 },
     { "--temp",           "X",       "temperature, 0 = greedy (0.8)",               FLAGS_SAMPLE, F_FLOAT, AT(sample.temperature), 0, 100 },
@@ -61,6 +66,11 @@ static const struct flag flags[] = {
     { "--keys",           NULL,      "all keys",                                    FLAGS_SHOW,   F_BOOL,  AT(keys), 0, 0 },
     { "--tensors",        NULL,      "all tensors",                                 FLAGS_SHOW,   F_BOOL,  AT(tensors), 0, 0 },
     { "--graph",          NULL,      "the graph, node by node",                     FLAGS_SHOW,   F_BOOL,  AT(graph), 0, 0 },
+    { "--why",            "N",       "why block N is where it is, what moving it costs", FLAGS_PLAN, F_INT, AT(why), 0, 1 << 20 },
+    { "--max-ctx",        NULL,      "largest context by devices, KV type and slots", FLAGS_PLAN, F_BOOL, AT(max_ctx), 0, 0 },
+    { "--diff",           NULL,      "what differs between two plans saved with --json", FLAGS_PLAN, F_BOOL, AT(diff), 0, 0 },
+    { "--svg",            "FILE",    "the plan as a picture",                       FLAGS_PLAN,   F_STR,   AT(svg_path), 0, 0 },
+    { "--llama-cpp",      NULL,      "the same placement as flags of llama.cpp",    FLAGS_PLAN,   F_BOOL,  AT(llama_cpp), 0, 0 },
     { "--full",           NULL,      "every slot and step",                         FLAGS_PLAN,   F_BOOL,  AT(full), 0, 0 },
     { "--json",           NULL,      "the result as JSON",                          FLAGS_JSON,   F_BOOL,  AT(json), 0, 0 },
     { "--help",           NULL,      "this",                                        0,            F_BOOL,  AT(help), 0, 0 },
@@ -115,6 +125,45 @@ static bool parse_kv(struct cli_args *a, const char *v, struct err *e)
                    err_bytes(shown, sizeof(shown), v, strlen(v)));
 }
 
+static bool parse_goal(struct cli_args *a, const char *v, struct err *e)
+{
+    for (int g = GOAL_FEWEST; g <= GOAL_SLOTS; g++) {
+        if (!strcmp(v, place_goal_name((enum place_goal)g))) {
+            a->eng.goal = (enum place_goal)g;
+            return true;
+        }
+    }
+    char shown[64];
+    return err_set(e, ERR_ARG, "--goal takes fewest, speed, context or slots, not %s",
+                   err_bytes(shown, sizeof(shown), v, strlen(v)));
+}
+
+/// "3,1": shares, which need not sum to anything. The last place stays 0.
+static bool parse_shares(struct cli_args *a, const char *v, struct err *e)
+{
+    const char *p = v;
+    char *end, shown[64];
+    double sum = 0;
+    int n = 0;
+    for (;; p = end + 1) {
+        double x = strtod(p, &end);
+        bool ok = end != p && isfinite(x) && x >= 0 && x <= 1e9 && (*end == ',' || !*end);
+        if (!ok || n + 1 == (int)ARRAY_LEN(a->tensor_split))
+            return err_set(e, ERR_ARG, "--tensor-split takes up to %d shares like 3,1, not %s",
+                           (int)ARRAY_LEN(a->tensor_split) - 1,
+                           err_bytes(shown, sizeof(shown), v, strlen(v)));
+        a->tensor_split[n++] = x;
+        sum += x;
+        if (!*end)
+            break;
+    }
+    if (sum <= 0)
+        return err_set(e, ERR_ARG, "--tensor-split: every share is 0");
+    a->eng.tensor_split = a->tensor_split;
+    a->eng.n_tensor_split = n;
+    return true;
+}
+
 static bool flag_set(struct cli_args *a, const struct flag *fl, const char *v, struct err *e)
 {
     void *at = (char *)a + fl->at;
@@ -128,6 +177,8 @@ static bool flag_set(struct cli_args *a, const struct flag *fl, const char *v, s
         if (!parse_int(fl, v, &n, e))
             return false;
         *(int *)at = (int)n;
+        a->eng.num_gpu_set = a->eng.num_gpu_set || at == &a->eng.num_gpu;
+        a->eng.main_gpu_set = a->eng.main_gpu_set || at == &a->eng.main_gpu;
         return true;
     case F_I64:
         return parse_int(fl, v, (int64_t *)at, e);
@@ -156,6 +207,10 @@ static bool flag_set(struct cli_args *a, const struct flag *fl, const char *v, s
         return true;
     case F_KV:
         return parse_kv(a, v, e);
+    case F_GOAL:
+        return parse_goal(a, v, e);
+    case F_SHARES:
+        return parse_shares(a, v, e);
     }
     return true;
 }
@@ -203,6 +258,7 @@ bool args_parse(struct cli_args *a, const struct command *c, int argc, char **ar
     memset(a, 0, sizeof(*a));
     a->sample = sample_opts_default();
     a->n_predict = -1;
+    a->why = -1;
     a->bench_prompt = 512;
     a->bench_gen = 128;
     a->bench_reps = 5;

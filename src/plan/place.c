@@ -579,9 +579,12 @@ bool place_find(struct plan **out, struct placement *why, const struct graph *g,
         *out = s.best;
     } else {
         if (s.best == NULL || plan_holds(s.best)) { // nothing was ever planned with these limits
+            int n = n_devs - (s.host >= 0);
             s.lim = *lim;
-            for (int i = 0; i < s.n_parts; i++)
-                s.a.dev[i] = (int)((int64_t)i * n_devs / s.n_parts);
+            for (int i = 0; i < s.n_parts; i++) { // evenly, nothing with the host
+                s.a.dev[i] = (int)((int64_t)i * n / s.n_parts);
+                s.a.dev[i] += s.host >= 0 && s.a.dev[i] >= s.host;
+            }
             (void)placer_try(&s);
         }
         if (s.best != NULL && !plan_holds(s.best)) {
@@ -590,6 +593,9 @@ bool place_find(struct plan **out, struct placement *why, const struct graph *g,
             plan_lacks(best, e);
             suggest_limits(lim, found_with, &s, e);
             plan_free(best);
+        } else if (s.best != NULL) {
+            err_set(e, ERR_NOFIT, "no placement fits that keeps to the options given: num-gpu, "
+                                  "main-gpu, tensor-split");
         }
         plan_free(s.best);
     }

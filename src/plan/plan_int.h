@@ -41,6 +41,13 @@ bool plan_holds(const struct plan *p);
 /// "sim0 lacks 1.2 MiB (...)" for the worst device, as ERR_NOFIT. Returns false.
 bool plan_lacks(const struct plan *p, struct err *e);
 
+struct question;
+/// Of the question's devices, those that are not the host's.
+int question_n_devices(const struct question *q);
+/// The question on the `k` of these with most room, in their order, and on the host for rows alone.
+/// What fits on any k devices fits on these where devices differ in nothing but room. free(*devs).
+struct question question_on_largest(const struct question *q, int k, struct dev ***devs);
+
 /// Looks for single changes of the limits that make `fits` true and appends them to the message of
 /// `e`.
 typedef bool fits_fn(void *ctx, const struct limits *lim);
