@@ -37,9 +37,11 @@ struct taking {
     const struct plan *p;
     const struct units *u;
     int dev, n;
-    struct dev_info info; // of the device, with a speed where it does not say one
-    int *step_unit;       // [n_steps] -1: shared, -2: not on this device
-    int *value_unit;      // [n_values] unit that makes or alone uses it; -1: shared, -2: elsewhere
+    struct dev_info info;        // of the device, with a speed where it does not say one
+    int *unit_first, *unit_last; // [n] steps; -1: none
+    uint64_t *value_bit;         // [n_values] of shared[], 0: not shared
+    int *step_unit;              // [n_steps] -1: shared, -2: not on this device
+    int *value_unit; // [n_values] unit that makes or alone uses it; -1: shared, -2: elsewhere
     uint64_t *weights, *kv, *inputs; // [n] of one unit alone
     int64_t *ns;                     // [n]
     int64_t *entry_ns;               // [n] of what is handed over to it from the unit before
@@ -124,6 +126,7 @@ static int shared_item(struct taking *t, int value)
     if (t->n_shared == SHARED_MAX) // never seen; then it counts with its first unit
         return -1;
     const struct slot *slot = &t->p->value[value].slot;
+    t->value_bit[value] = (uint64_t)1 << t->n_shared;
     t->shared[t->n_shared] =
         (struct shared){ slot->arena, slot->mapped ? 0 : align_up_u64(slot->bytes, SLOT_ALIGN),
                          value, 0 };
@@ -175,10 +178,7 @@ static void find_value_units(struct taking *t)
 
 static uint64_t bit_of(const struct taking *t, int value)
 {
-    for (int s = 0; s < t->n_shared; s++)
-        if (t->shared[s].value == value)
-            return (uint64_t)1 << s;
-    return 0;
+    return value >= 0 ? t->value_bit[value] : 0;
 }
 
 /// Bits of what each unit uses. What shared nodes read is used by the readers of what they make:
@@ -189,22 +189,20 @@ static void find_uses(struct taking *t)
 
     for (int i = 0; i < p->n_steps; i++)
         for (int k = 0; t->step_unit[i] >= 0 && k < NODE_SRC; k++)
-            if (p->step[i].src[k] >= 0)
-                t->uses[t->step_unit[i]] |= bit_of(t, p->step[i].src[k]);
+            t->uses[t->step_unit[i]] |= bit_of(t, p->step[i].src[k]);
     for (int i = 0; i < p->n_steps; i++)
         for (int k = 0; t->step_unit[i] >= 0 && k < NODE_DST; k++)
-            if (p->step[i].dst[k] >= 0)
-                t->uses[t->step_unit[i]] |= bit_of(t, p->step[i].dst[k]);
+            t->uses[t->step_unit[i]] |= bit_of(t, p->step[i].dst[k]);
     for (int i = p->n_steps - 1; i >= 0; i--) {
         const struct step *s = &p->step[i];
         uint64_t made = 0, read = 0;
         if (t->step_unit[i] != -1)
             continue;
         for (int k = 0; k < NODE_DST; k++)
-            made |= s->dst[k] >= 0 ? bit_of(t, s->dst[k]) : 0;
+            made |= bit_of(t, s->dst[k]);
         for (int k = 0; k < NODE_SRC; k++)
-            read |= s->src[k] >= 0 ? bit_of(t, s->src[k]) : 0;
-        read |= s->scratch >= 0 ? bit_of(t, s->scratch) : 0;
+            read |= bit_of(t, s->src[k]);
+        read |= bit_of(t, s->scratch);
         for (int l = 0; l < t->n; l++)
             if ((t->uses[l] & made) != 0)
                 t->uses[l] |= read;
@@ -276,29 +274,39 @@ static int group_start(const struct taking *t, int group, int l)
     return start;
 }
 
-/// First and last step of each unit on this device.
-static void find_range(const struct taking *t, int l, int *first, int *last)
+static void find_ranges(struct taking *t)
 {
-    *first = -1;
-    *last = -1;
-    for (int i = 0; i < t->p->n_steps; i++)
-        if (t->step_unit[i] == l) {
-            *first = *first < 0 ? i : *first;
-            *last = i;
+    for (int l = 0; l < t->n; l++)
+        t->unit_first[l] = t->unit_last[l] = -1;
+    for (int i = 0; i < t->p->n_steps; i++) {
+        int l = t->step_unit[i];
+        if (l >= 0) {
+            t->unit_first[l] = t->unit_first[l] < 0 ? i : t->unit_first[l];
+            t->unit_last[l] = i;
         }
+    }
 }
 
-/// Peak of what `delta` adds up to, over steps [first, last].
-static uint64_t peak_of(const int64_t *delta, int first, int last)
+/// Peak of what `delta` adds up to, over steps [first, last]; *now is the sum before them and
+/// after.
+static uint64_t peak_from(const int64_t *delta, int first, int last, int64_t *now)
 {
-    int64_t now = 0, peak = 0;
+    int64_t peak = 0;
 
-    for (int i = 0; i <= last; i++) {
-        now += delta[i];
-        if (i >= first && now > peak)
-            peak = now;
+    for (int i = first; i <= last; i++) {
+        *now += delta[i];
+        peak = *now > peak ? *now : peak;
     }
     return (uint64_t)peak;
+}
+
+static uint64_t peak_of(const int64_t *delta, int first, int last)
+{
+    int64_t now = 0;
+
+    for (int i = 0; i < first; i++)
+        now += delta[i];
+    return peak_from(delta, first, last, &now);
 }
 
 /// The last step of the unit [first, last] that a temporary is alive in if no later unit reads it.
@@ -317,7 +325,10 @@ static void peaks_of(struct peaks *out, const struct taking *t, const int64_t *d
                      int first, int last)
 {
     int end[TEMPS_MAX], from = first;
+    int64_t now = 0;
 
+    for (int i = 0; i < first; i++)
+        now += delta[i];
     *out = (struct peaks){ .n = t->n_temps };
     for (int k = 0; k < t->n_temps; k++) { // sorted by insertion: they are one or two
         int e = last_read(t, k, l, first, last), at = k;
@@ -331,7 +342,7 @@ static void peaks_of(struct peaks *out, const struct taking *t, const int64_t *d
     for (int k = 0; k <= out->n; k++) {
         int to = k < out->n ? end[k] : last;
         if (to >= from) {
-            out->peak[k] = peak_of(delta, from, to);
+            out->peak[k] = peak_from(delta, from, to, &now);
             from = to + 1;
         }
     }
@@ -341,8 +352,7 @@ static void peaks_of(struct peaks *out, const struct taking *t, const int64_t *d
 static void find_beginnings(struct taking *t)
 {
     for (int l = t->n - 1; l >= 0; l--) {
-        int first, last;
-        find_range(t, l, &first, &last);
+        int last = t->unit_last[l];
         for (int k = 0; k < t->n_temps; k++) {
             struct shared *s = &t->shared[t->temp[k]];
             if (last >= 0 && t->p->value[s->value].first_step <= last)
@@ -362,8 +372,7 @@ static void find_peaks(struct taking *t)
             delta[t->group[g].last + 1] -= (int64_t)t->group[g].bytes;
         }
     for (int l = 0; l < t->n; l++) {
-        int first, last;
-        find_range(t, l, &first, &last);
+        int first = t->unit_first[l], last = t->unit_last[l];
         if (last < 0)
             continue;
         memset(delta_first, 0, n * sizeof(*delta_first));
@@ -406,7 +415,7 @@ static int last_use(const struct taking *t, const struct tensor *x, int l)
 {
     int at = -1;
 
-    for (int i = 0; i < t->p->n_steps; i++)
+    for (int i = t->unit_first[l]; i >= 0 && i <= t->unit_last[l]; i++)
         for (int k = 0; k < NODE_SRC && t->step_unit[i] == l; k++)
             if (t->p->step[i].src[k] >= 0 && t->p->value[t->p->step[i].src[k]].t == x &&
                 t->p->value[t->p->step[i].src[k]].format != DTYPE_A8)
@@ -478,8 +487,7 @@ static void find_handed(struct taking *t)
         delta[x->last_step + 1] -= bytes;
     }
     for (int l = 0; l < t->n; l++) {
-        int first, last;
-        find_range(t, l, &first, &last);
+        int first = t->unit_first[l], last = t->unit_last[l];
         if (last < 0)
             continue;
         t->handed[l] = peak_of(delta, first, last);
@@ -500,28 +508,38 @@ static void find_handed(struct taking *t)
 
 // --- stages --------------------------------------------------------------------------------------
 
-/// Scratch of a stage: of each unit the peak of its own and of the shared temporaries, which live
-/// until their last reader in the stage.
-static uint64_t stage_scratch(const struct taking *t, int from, int to)
+/// Own and shared temporaries of unit l; `later` are those that units of the stage behind it use.
+static uint64_t unit_scratch(const struct taking *t, const struct peaks *own, int l, uint64_t later)
 {
-    uint64_t top = 0, guard = 2 * align_up_u64(t->p->lim.guard_bytes, SLOT_ALIGN), later = 0;
+    uint64_t top = 0, guard = 2 * align_up_u64(t->p->lim.guard_bytes, SLOT_ALIGN);
 
-    for (int l = to - 1; l >= from; l--) {
-        const struct peaks *own = l == from ? &t->own_first[l] : &t->own[l];
-        for (int k = 0; k <= own->n; k++) {
-            uint64_t sum = own->peak[k];
-            for (int i = 0; i < own->n; i++) {
-                int s = t->temp[own->temp[i]];
-                if (l >= t->shared[s].from &&
-                    ((later >> s & 1) != 0 || (i >= k && (t->uses[l] >> s & 1) != 0)))
-                    sum += t->shared[s].bytes + guard;
-            }
-            if (own->peak[k] > 0 && sum > top)
-                top = sum;
+    for (int k = 0; k <= own->n; k++) {
+        uint64_t sum = own->peak[k];
+        for (int i = 0; i < own->n; i++) {
+            int s = t->temp[own->temp[i]];
+            if (l >= t->shared[s].from &&
+                ((later >> s & 1) != 0 || (i >= k && (t->uses[l] >> s & 1) != 0)))
+                sum += t->shared[s].bytes + guard;
         }
-        later |= t->uses[l];
+        if (own->peak[k] > 0 && sum > top)
+            top = sum;
     }
     return top;
+}
+
+/// Scratch of all stages that end with a unit: the most that any of their units takes, of which
+/// shared temporaries live until their last reader in the stage.
+static void fill_scratch(struct costs *c, const struct taking *t, int to)
+{
+    uint64_t later = 0, top = 0;
+
+    for (int l = to - 1; l >= 0; l--) {
+        uint64_t first = unit_scratch(t, &t->own_first[l], l, later);
+        uint64_t own = unit_scratch(t, &t->own[l], l, later);
+        c->scratch[(size_t)l * (size_t)(t->n + 1) + (size_t)to] = first > top ? first : top;
+        top = own > top ? own : top;
+        later |= t->uses[l];
+    }
 }
 
 static void fill(struct costs *c, const struct taking *t, int from)
@@ -541,7 +559,7 @@ static void fill(struct costs *c, const struct taking *t, int from)
             if ((t->uses[l] & ~mask) >> s & 1 && t->shared[s].arena != ARENA_SCRATCH)
                 arena[t->shared[s].arena] += t->shared[s].bytes;
         mask |= t->uses[l];
-        arena[ARENA_SCRATCH] = stage_scratch(t, from, to);
+        arena[ARENA_SCRATCH] = c->scratch[at];
         uint64_t handed = l == from ? t->handed_first[l] : t->handed[l];
         if (handed > arena[ARENA_HANDOVER])
             arena[ARENA_HANDOVER] = handed;
@@ -549,7 +567,6 @@ static void fill(struct costs *c, const struct taking *t, int from)
             bytes += align_up_u64(arena[a], granule);
         ns += t->ns[l];
         c->bytes[at] = bytes;
-        c->scratch[at] = arena[ARENA_SCRATCH];
         c->ns[at] = ns;
     }
 }
@@ -566,6 +583,9 @@ void costs_from_plan(struct costs *c, const struct plan *p, int dev, const struc
     t.group_of = table((size_t)p->n_values, sizeof(int));
     t.group = table((size_t)p->n_values, sizeof(*t.group));
     t.group_end = table((size_t)p->n_steps, sizeof(int));
+    t.value_bit = table((size_t)p->n_values, sizeof(uint64_t));
+    t.unit_first = table(2 * n, sizeof(int));
+    t.unit_last = t.unit_first + n;
     t.own = table(2 * n, sizeof(*t.own));
     t.own_first = t.own + n;
     t.weights = table(6 * n, sizeof(*t.weights));
@@ -578,6 +598,7 @@ void costs_from_plan(struct costs *c, const struct plan *p, int dev, const struc
     t.entry_ns = t.ns + n;
 
     find_step_units(&t);
+    find_ranges(&t);
     find_group_ends(&t);
     find_value_units(&t);
     find_uses(&t);
@@ -591,12 +612,16 @@ void costs_from_plan(struct costs *c, const struct plan *p, int dev, const struc
     find_handed(&t);
     *c = (struct costs){ u->n, table(all, sizeof(uint64_t)), table(all, sizeof(uint64_t)),
                          table(all, sizeof(int64_t)) };
+    for (int to = 1; to <= u->n; to++)
+        fill_scratch(c, &t, to);
     for (int from = 0; from < u->n; from++)
         fill(c, &t, from);
     free(t.weights);
     free(t.ns);
     free(t.own);
     free(t.group_end);
+    free(t.value_bit);
+    free(t.unit_first);
     free(t.step_unit);
     free(t.value_unit);
     free(t.group_of);

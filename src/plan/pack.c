@@ -49,38 +49,98 @@ static struct item item_of(const struct span *s, int id, enum order o, const uin
     return (struct item){ { peak, length, s->bytes }, id };
 }
 
+/// Spans that have a place, listed by the stretches of steps that they live in, so that only
+/// neighbours in time are looked at.
+struct table {
+    const struct span *s;
+    int *head;           // [stretches] index of an entry, -1: none
+    struct entry *entry; // [n_entries]
+    int n_entries;
+    struct neighbour *near; // [n] alive together with the one to be placed, by offset
+};
+enum { STRETCH = 32 }; // steps
+struct entry {
+    int id, next;
+};
+struct neighbour {
+    uint64_t offset, end;
+};
+
+static int neighbours(const struct table *t, const struct span *x)
+{
+    int n = 0;
+
+    for (int b = x->first / STRETCH; b <= x->last / STRETCH; b++)
+        for (int e = t->head[b]; e >= 0; e = t->entry[e].next) {
+            const struct span *y = &t->s[t->entry[e].id];
+            // One that lives in several stretches counts in the first that both are in.
+            int both = y->first > x->first ? y->first : x->first;
+            if (y->last < x->first || x->last < y->first || both / STRETCH != b)
+                continue;
+            int at = n++;
+            for (; at > 0 && t->near[at - 1].offset > y->offset; at--)
+                t->near[at] = t->near[at - 1];
+            t->near[at] = (struct neighbour){ y->offset, y->offset + y->bytes };
+        }
+    return n;
+}
+
+static void list(struct table *t, int id)
+{
+    for (int b = t->s[id].first / STRETCH; b <= t->s[id].last / STRETCH; b++) {
+        t->entry[t->n_entries] = (struct entry){ id, t->head[b] };
+        t->head[b] = t->n_entries++;
+    }
+}
+
 /// Puts spans one by one into the smallest gap that holds them, among those placed that live at the
 /// same time.
-static uint64_t place_in_order(struct span *s, const struct item *item, int n, int *by_offset)
+static uint64_t place_in_order(struct span *s, const struct item *item, int n, int n_steps,
+                               struct table *t)
 {
     uint64_t top = 0;
-    int n_placed = 0;
 
+    t->n_entries = 0;
+    memset(t->head, 0xff, (size_t)(n_steps / STRETCH + 1) * sizeof(*t->head));
     for (int k = 0; k < n; k++) {
         struct span *x = &s[item[k].id];
         uint64_t end = 0, best = UINT64_MAX, best_gap = UINT64_MAX;
+        int n_near = neighbours(t, x);
 
-        for (int i = 0; i < n_placed; i++) {
-            const struct span *y = &s[by_offset[i]];
-            if (y->last < x->first || x->last < y->first)
-                continue;
+        for (int i = 0; i < n_near; i++) {
+            const struct neighbour *y = &t->near[i];
             if (y->offset >= end && y->offset - end >= x->bytes && y->offset - end < best_gap) {
                 best = end;
                 best_gap = y->offset - end;
             }
-            if (y->offset + y->bytes > end)
-                end = y->offset + y->bytes;
+            end = y->end > end ? y->end : end;
         }
         x->offset = best != UINT64_MAX ? best : end;
-        if (x->offset + x->bytes > top)
-            top = x->offset + x->bytes;
-
-        int at = n_placed++;
-        for (; at > 0 && s[by_offset[at - 1]].offset > x->offset; at--)
-            by_offset[at] = by_offset[at - 1];
-        by_offset[at] = item[k].id;
+        top = x->offset + x->bytes > top ? x->offset + x->bytes : top;
+        list(t, item[k].id);
     }
     return top;
+}
+
+static struct table table_new(const struct span *s, int n, int n_steps)
+{
+    size_t entries = 0;
+
+    for (int i = 0; i < n; i++)
+        entries += (size_t)(s[i].last / STRETCH - s[i].first / STRETCH + 1);
+    return (struct table){
+        .s = s,
+        .head = xcalloc((size_t)(n_steps / STRETCH + 1), sizeof(int)),
+        .entry = xcalloc(entries + 1, sizeof(struct entry)),
+        .near = xcalloc((size_t)n + 1, sizeof(struct neighbour)),
+    };
+}
+
+static void table_free(struct table *t)
+{
+    free(t->head);
+    free(t->entry);
+    free(t->near);
 }
 
 /// Live bytes at each step; returns the peak.
@@ -126,7 +186,7 @@ static void keep_if_better(const struct span *s, int n, uint64_t top, uint64_t *
 uint64_t pack_spans(struct span *s, int n, int n_steps, uint64_t *bound)
 {
     struct item *item = xcalloc((size_t)n + 1, sizeof(*item));
-    int *by_offset = xcalloc((size_t)n + 1, sizeof(*by_offset));
+    struct table t = table_new(s, n, n_steps);
     uint64_t *best = xcalloc((size_t)n + 1, sizeof(*best));
     uint64_t *live = xcalloc((size_t)n_steps + 1, sizeof(*live));
     uint64_t best_top = n == 0 ? 0 : UINT64_MAX;
@@ -136,11 +196,11 @@ uint64_t pack_spans(struct span *s, int n, int n_steps, uint64_t *bound)
         for (int i = 0; i < n; i++)
             item[i] = item_of(&s[i], i, o, live);
         qsort(item, (size_t)n, sizeof(*item), cmp_item);
-        uint64_t top = place_in_order(s, item, n, by_offset);
+        uint64_t top = place_in_order(s, item, n, n_steps, &t);
         keep_if_better(s, n, top, &best_top, best);
         for (int i = 0; i < PROMOTIONS && best_top > *bound; i++) {
             promote_top(s, item, top);
-            top = place_in_order(s, item, n, by_offset);
+            top = place_in_order(s, item, n, n_steps, &t);
             keep_if_better(s, n, top, &best_top, best);
         }
     }
@@ -148,7 +208,7 @@ uint64_t pack_spans(struct span *s, int n, int n_steps, uint64_t *bound)
         s[i].offset = best[i];
     free(live);
     free(best);
-    free(by_offset);
+    table_free(&t);
     free(item);
     return best_top;
 }

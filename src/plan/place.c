@@ -153,6 +153,34 @@ static bool make_tables(struct placer *s, struct tables *t)
     return any;
 }
 
+static bool same_limits(const struct limits *a, const struct limits *b)
+{
+    return a->micro_batch == b->micro_batch && a->outputs == b->outputs && a->slots == b->slots &&
+           a->ctx == b->ctx && a->kv == b->kv && a->exact == b->exact;
+}
+
+/// Tables for devices with or without the embedding, made or kept; NULL: no device has the kernels.
+static const struct tables *tables_for(struct placer *s, bool embed_on_host)
+{
+    const int most = sizeof(s->kept) / sizeof(s->kept[0]);
+
+    choose_host_parts(s, embed_on_host, false);
+    for (int i = 0; i < s->n_kept && i < most; i++)
+        if (s->kept[i].embed_on_host == embed_on_host && same_limits(&s->kept[i].lim, &s->lim))
+            return &s->kept[i].t;
+    struct kept_tables *k = &s->kept[s->n_kept % most];
+    tables_done(&k->t);
+    k->lim = s->lim;
+    k->embed_on_host = embed_on_host;
+    if (!make_tables(s, &k->t)) {
+        tables_done(&k->t);
+        k->lim = (struct limits){ 0 };
+        return NULL;
+    }
+    s->n_kept++;
+    return &k->t;
+}
+
 /// Devices, in the order in which equal ones are taken, that may be used: without the host's.
 static int usable(const struct placer *s, int *out, bool with_host)
 {
@@ -233,11 +261,12 @@ static bool find_with_tables(struct placer *s, const struct tables *t, enum sear
 
     memset(s->penalty, 0, sizeof(s->penalty));
     for (int i = 0; i < TRIES && placer_search(s, &r, t, goal, with_host, exact); i++) {
-        assign_stages(s, &t->units, &r);
-        if (placer_try(s)) {
-            s->n_stages = r.n_stages;
+        s->n_stages = r.n_stages;
+        if (s->by_costs)
             return true;
-        }
+        assign_stages(s, &t->units, &r);
+        if (placer_try(s))
+            return true;
     }
     return false;
 }
@@ -341,46 +370,33 @@ static bool find_split(struct placer *s)
 /// costs nothing there, so it stays.
 static bool find_on_devices(struct placer *s, enum search_goal goal, bool proof)
 {
-    bool tied = is_tied(s->g), found = false;
-    struct tables t;
+    const struct tables *t;
+    bool found = false;
 
-    if (s->host < 0 || tied) {
-        choose_host_parts(s, false, false);
-        if (!make_tables(s, &t)) {
-            tables_done(&t);
+    if (s->host < 0 || is_tied(s->g)) {
+        t = tables_for(s, false);
+        if (t == NULL)
             return false;
-        }
-        found = find_with_tables(s, &t, goal, false, s->host < 0 ? 0 : 1);
-        if (found && proof)
-            prove(s, &t);
-        tables_done(&t);
-        if (found || s->host < 0)
-            return found;
+        found = find_with_tables(s, t, goal, false, s->host < 0 ? 0 : 1);
     }
-    choose_host_parts(s, true, false);
-    if (make_tables(s, &t))
-        found = find_with_tables(s, &t, goal, false, 0);
+    if (!found && s->host >= 0) {
+        t = tables_for(s, true);
+        found = t != NULL && find_with_tables(s, t, goal, false, 0);
+    }
     if (found && proof)
-        prove(s, &t);
-    tables_done(&t);
+        prove(s, t);
     return found;
 }
 
 /// With blocks or experts on the host: what is fastest by the predicted time.
 static bool find_beside_host(struct placer *s)
 {
-    struct tables t;
-    bool found = false;
-
     if (s->host < 0 || s->o->host_rows_only)
         return false;
     if (place_experts(s))
         return true;
-    choose_host_parts(s, true, false);
-    if (make_tables(s, &t))
-        found = find_with_tables(s, &t, SEARCH_FASTEST, true, 0);
-    tables_done(&t);
-    return found;
+    const struct tables *t = tables_for(s, true);
+    return t != NULL && find_with_tables(s, t, SEARCH_FASTEST, true, 0);
 }
 
 /// Everything on the one device there is, or on main_gpu if it is enough.
@@ -426,7 +442,9 @@ static bool fits(struct placer *s, const struct limits *lim)
 {
     struct err *e = s->e;
     s->e = NULL;
+    s->by_costs = true;
     bool ok = find(s, lim, false);
+    s->by_costs = false;
     s->e = e;
     return ok;
 }
@@ -512,9 +530,27 @@ static bool find_limits(struct placer *s, struct limits *lim)
 
 // --- all of it -----------------------------------------------------------------------------------
 
+/// By real plans: what is suggested must hold.
 static bool found_with(void *ctx, const struct limits *lim)
 {
-    return fits(ctx, lim);
+    struct placer *s = ctx;
+    struct err *e = s->e;
+
+    s->e = NULL;
+    bool ok = find(s, lim, false);
+    s->e = e;
+    return ok;
+}
+
+/// Limits that were left open were chosen by costs; the plan may want a smaller micro-batch.
+static bool find_open(struct placer *s, struct limits *lim)
+{
+    while (!find(s, lim, true)) {
+        if (!s->o->open_micro_batch || lim->micro_batch <= MICRO_BATCH_LEAST)
+            return false;
+        *lim = with_micro_batch(lim, lim->micro_batch / 2);
+    }
+    return true;
 }
 
 static void describe(struct placer *s)
@@ -573,18 +609,15 @@ bool place_find(struct plan **out, struct placement *why, const struct graph *g,
     *s.why =
         (struct placement){ .micro_batch_asked = s.o->open_micro_batch ? 0 : lim->micro_batch };
     placer_init(&s);
-    bool ok = find_limits(&s, &l) && find(&s, &l, true);
+    bool ok = find_limits(&s, &l) && find_open(&s, &l);
     if (ok) {
         describe(&s);
         *out = s.best;
     } else {
         if (s.best == NULL || plan_holds(s.best)) { // nothing was ever planned with these limits
-            int n = n_devs - (s.host >= 0);
             s.lim = *lim;
-            for (int i = 0; i < s.n_parts; i++) { // evenly, nothing with the host
-                s.a.dev[i] = (int)((int64_t)i * n / s.n_parts);
-                s.a.dev[i] += s.host >= 0 && s.a.dev[i] >= s.host;
-            }
+            for (int i = 0; i < s.n_parts; i++)
+                s.a.dev[i] = (int)((int64_t)i * n_devs / s.n_parts);
             (void)placer_try(&s);
         }
         if (s.best != NULL && !plan_holds(s.best)) {
@@ -593,12 +626,11 @@ bool place_find(struct plan **out, struct placement *why, const struct graph *g,
             plan_lacks(best, e);
             suggest_limits(lim, found_with, &s, e);
             plan_free(best);
-        } else if (s.best != NULL) {
-            err_set(e, ERR_NOFIT, "no placement fits that keeps to the options given: num-gpu, "
-                                  "main-gpu, tensor-split");
         }
         plan_free(s.best);
     }
+    for (size_t i = 0; i < sizeof(s.kept) / sizeof(s.kept[0]); i++)
+        tables_done(&s.kept[i].t);
     free(s.a.dev);
     free(s.on_host);
     free(s.info);

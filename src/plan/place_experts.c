@@ -260,7 +260,10 @@ bool place_experts(struct placer *s)
         for (int i = 0; i < 8 && !ok; i++) {
             mix(&p);
             bool found = search_mixed(&p, &r);
-            if (found) {
+            if (found && s->by_costs) {
+                ok = true;
+                s->n_stages = r.n_stages;
+            } else if (found) {
                 assign_experts(&p, &r);
                 ok = placer_try(s);
                 s->n_stages = r.n_stages;

@@ -9,6 +9,20 @@
 
 enum { PLACE_DEVS = SEARCH_DEVS + 1 }; // with the host
 
+/// Costs by class of device.
+struct tables {
+    struct units units;
+    struct costs costs[PLACE_DEVS];
+    int n;
+};
+
+/// Tables that were made last, and what for: the same are asked for while limits are tried.
+struct kept_tables {
+    struct limits lim;
+    bool embed_on_host;
+    struct tables t;
+};
+
 struct placer {
     const struct graph *g;
     const struct weight_place *w;
@@ -23,17 +37,14 @@ struct placer {
     bool *on_host;                // [n_parts]
     struct assign a;
     int n_stages;
+    bool by_costs; // whether something fits is all that is asked: costs say it, no plan is made
+    struct kept_tables kept[4];
+    int n_kept;
     struct plan *best; // the last plan: the result, or what shows the shortfall
     struct placement *why;
     struct err *e;
 };
 
-/// Costs by class of device.
-struct tables {
-    struct units units;
-    struct costs costs[PLACE_DEVS];
-    int n;
-};
 void tables_done(struct tables *t);
 
 uint64_t placer_room(const struct placer *s, int d);

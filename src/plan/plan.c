@@ -588,7 +588,8 @@ static void put_all(struct maker *m)
 
 static void mix(uint64_t *h, uint64_t x)
 {
-    *h = hash_bytes(&x, sizeof(x), *h);
+    *h = (*h ^ x) * 0x9e3779b97f4a7c15u;
+    *h ^= *h >> 32;
 }
 
 /// Of what the plan says, without addresses of this process and without what devices have free just
@@ -653,6 +654,33 @@ static bool bad_limits(const struct limits *lim, struct err *e)
     return true;
 }
 
+/// Tensors that are the same rows of the same tensor of the file are one: they are found in chains
+/// by that tensor, of one or a few.
+static void find_canons(struct maker *m)
+{
+    int n_sources = 0;
+
+    for (int t = 0; t < m->n_tensors; t++)
+        if (graph_tensor(m->g, t)->source >= n_sources)
+            n_sources = graph_tensor(m->g, t)->source + 1;
+    int *last = arena_alloc(&m->tmp, (size_t)n_sources * sizeof(int) + 1);
+    int *before = arena_alloc(&m->tmp, (size_t)m->n_tensors * sizeof(int));
+    for (int i = 0; i < n_sources; i++)
+        last[i] = -1;
+    for (int t = 0; t < m->n_tensors; t++) {
+        const struct tensor *x = graph_tensor(m->g, t);
+        if (x->role != ROLE_WEIGHT)
+            continue;
+        for (int u = last[x->source]; u >= 0; u = before[u]) {
+            const struct tensor *y = graph_tensor(m->g, u);
+            if (y->row0 == x->row0 && memcmp(x->d, y->d, sizeof(x->d)) == 0)
+                m->canon[t] = m->canon[u];
+        }
+        before[t] = last[x->source];
+        last[x->source] = t;
+    }
+}
+
 static void init_tables(struct maker *m)
 {
     size_t per_dev = (size_t)(m->n_tensors * m->n_devs) * sizeof(int);
@@ -664,18 +692,10 @@ static void init_tables(struct maker *m)
     m->plain = memset(arena_alloc(&m->tmp, per_dev), 0xff, per_dev);
     m->a8 = memset(arena_alloc(&m->tmp, per_dev), 0xff, per_dev);
     for (int t = 0; t < m->n_tensors; t++) {
-        const struct tensor *x = graph_tensor(m->g, t);
         m->producer[t] = -1;
         m->canon[t] = t;
-        for (int u = 0; u < t && x->role == ROLE_WEIGHT; u++) {
-            const struct tensor *y = graph_tensor(m->g, u);
-            if (y->role == ROLE_WEIGHT && y->source == x->source && y->row0 == x->row0 &&
-                memcmp(x->d, y->d, sizeof(x->d)) == 0) {
-                m->canon[t] = u;
-                break;
-            }
-        }
     }
+    find_canons(m);
     for (int i = 0; i < m->n_nodes; i++) {
         const struct node *n = graph_node(m->g, i);
         for (int k = 0; k < NODE_DST; k++)
