@@ -119,24 +119,33 @@ static bool found(const struct question *q)
     return p != NULL;
 }
 
-static bool found_with_pages(const void *ctx, int64_t pages)
+static void set_slots(struct limits *lim, int slots)
 {
-    struct question q = *(const struct question *)ctx;
-
-    q.lim.ctx = pages * KV_PAGE_TOKENS;
-    return found(&q);
+    if (lim->outputs == lim->slots)
+        lim->outputs = slots;
+    lim->slots = slots;
 }
 
-/// Each plan that is found says how far its assignment goes, and the search goes on behind that.
-/// Where assignments are many, the rest is halved.
-int64_t advise_max_context_anywhere(const struct question *q, int64_t most)
+static void set_micro_batch(struct limits *lim, int n)
+{
+    lim->micro_batch = n;
+    lim->outputs = lim->outputs < n ? lim->outputs : n;
+}
+
+/// The most pages, up to `high`, with which anything fits. Each plan that is found says how far its
+/// assignment goes, and the search goes on behind that; where assignments are many, the rest is
+/// halved.
+static int64_t most_pages_anywhere(const struct question *q, int64_t high)
 {
     enum { STEPS = 3 };
     struct question t = *q;
-    int64_t high = page_limit(q->lim.slots, most), low = 0; // low pages fit, more than high do not
+    int64_t low = 0;
 
     if (t.o.goal == GOAL_CONTEXT)
         t.o.goal = GOAL_FEWEST;
+    if (t.o.open_micro_batch && t.lim.micro_batch > MICRO_BATCH_LEAST) // the smallest needs least
+        set_micro_batch(&t.lim, MICRO_BATCH_LEAST);
+    t.o.open_micro_batch = false;
     for (int n = 0; low < high; n++) {
         int64_t pages = n < STEPS ? low + 1 : low + (high - low + 1) / 2;
         t.lim.ctx = pages * KV_PAGE_TOKENS;
@@ -147,7 +156,12 @@ int64_t advise_max_context_anywhere(const struct question *q, int64_t most)
             high = pages - 1;
         plan_free(p);
     }
-    return low * KV_PAGE_TOKENS;
+    return low;
+}
+
+int64_t advise_max_context_anywhere(const struct question *q, int64_t most)
+{
+    return most_pages_anywhere(q, page_limit(q->lim.slots, most)) * KV_PAGE_TOKENS;
 }
 
 static bool limited(const struct dev_info *i)
@@ -218,19 +232,6 @@ int question_n_devices(const struct question *q)
         n += limited(&i);
     }
     return n;
-}
-
-static void set_slots(struct limits *lim, int slots)
-{
-    if (lim->outputs == lim->slots)
-        lim->outputs = slots;
-    lim->slots = slots;
-}
-
-static void set_micro_batch(struct limits *lim, int n)
-{
-    lim->micro_batch = n;
-    lim->outputs = lim->outputs < n ? lim->outputs : n;
 }
 
 // --- what is said --------------------------------------------------------------------------------
@@ -395,7 +396,7 @@ static int64_t offer_context(struct list *l, double pain, const struct question 
 {
     struct question t = *q;
     struct suggestion s = { .change = "context" };
-    int64_t ctx = most_pages(found_with_pages, &t, (below - 1) / KV_PAGE_TOKENS) * KV_PAGE_TOKENS;
+    int64_t ctx = most_pages_anywhere(&t, (below - 1) / KV_PAGE_TOKENS) * KV_PAGE_TOKENS;
 
     if (ctx == 0)
         return 0;
@@ -414,6 +415,7 @@ static bool least_fits(const struct question *q)
 {
     struct question t = *q;
 
+    t.o.open_micro_batch = false;
     t.lim.ctx = KV_PAGE_TOKENS;
     t.lim.kv = DTYPE_Q8_0;
     set_slots(&t.lim, 1);
@@ -775,4 +777,25 @@ int advise(struct suggestion *out, int max, const struct question *q, const stru
     for (int i = 0; i < n; i++)
         out[i] = l.s[i];
     return n;
+}
+
+void advise_error(struct err *e, const struct question *q)
+{
+    enum { NAMED = 3 };
+    struct suggestion s[8];
+    int n = advise(s, (int)ARRAY_LEN(s), q, NULL), named = 0;
+
+    for (int i = 0; i < n && named < NAMED; i++) {
+        size_t at = strlen(e->msg);
+        if (s[i].flag[0] == '\0')
+            continue;
+        snprintf(e->msg + at, sizeof(e->msg) - at, "%s%s",
+                 named == 0 ? "; it would fit with " : ", or ", s[i].flag);
+        named++;
+    }
+    size_t at = strlen(e->msg);
+    if (named == 0)
+        snprintf(e->msg + at, sizeof(e->msg) - at,
+                 "; no context, micro-batch or KV type makes it fit: a smaller model or more "
+                 "memory would");
 }

@@ -531,17 +531,6 @@ static bool find_limits(struct placer *s, struct limits *lim)
 // --- all of it -----------------------------------------------------------------------------------
 
 /// By real plans: what is suggested must hold.
-static bool found_with(void *ctx, const struct limits *lim)
-{
-    struct placer *s = ctx;
-    struct err *e = s->e;
-
-    s->e = NULL;
-    bool ok = find(s, lim, false);
-    s->e = e;
-    return ok;
-}
-
 /// Limits that were left open were chosen by costs; the plan may want a smaller micro-batch.
 static bool find_open(struct placer *s, struct limits *lim)
 {
@@ -615,17 +604,24 @@ bool place_find(struct plan **out, struct placement *why, const struct graph *g,
         *out = s.best;
     } else {
         if (s.best == NULL || plan_holds(s.best)) { // nothing was ever planned with these limits
+            int n = n_devs - (s.host >= 0);
             s.lim = *lim;
-            for (int i = 0; i < s.n_parts; i++)
-                s.a.dev[i] = (int)((int64_t)i * n_devs / s.n_parts);
+            for (int i = 0; i < s.n_parts; i++) { // evenly, nothing with the host
+                s.a.dev[i] = (int)((int64_t)i * n / s.n_parts);
+                s.a.dev[i] += s.host >= 0 && s.a.dev[i] >= s.host;
+            }
             (void)placer_try(&s);
         }
         if (s.best != NULL && !plan_holds(s.best)) {
             struct plan *best = s.best;
             s.best = NULL;
             plan_lacks(best, e);
-            suggest_limits(lim, found_with, &s, e);
+            if (e != NULL && !s.o->no_advice)
+                advise_error(e, &(struct question){ g, w, *lim, *s.o, devs, n_devs });
             plan_free(best);
+        } else if (s.best != NULL) {
+            err_set(e, ERR_NOFIT,
+                    "no placement fits that keeps to num-gpu, main-gpu and tensor-split");
         }
         plan_free(s.best);
     }

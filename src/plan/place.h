@@ -25,6 +25,7 @@ struct place_opts {
     bool open_micro_batch; // limits.micro_batch may be made smaller, halves down to 16
     bool open_kv;          // limits.kv may become q8_0
     int64_t ctx_train;     // bound of GOAL_CONTEXT; 0: none
+    bool no_advice;        // the error of a search without result does not say what would help
     bool host_rows_only;   // the device that works in place may hold the embedding table, no more
     int num_gpu;           // blocks on devices other than the host's, from the last; -1: any
     int main_gpu;          // the device that is used first where one is enough; -1: any

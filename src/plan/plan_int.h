@@ -48,6 +48,9 @@ int question_n_devices(const struct question *q);
 /// What fits on any k devices fits on these where devices differ in nothing but room. free(*devs).
 struct question question_on_largest(const struct question *q, int k, struct dev ***devs);
 
+/// Appends the smallest changes that would make it fit to the message of `e`.
+void advise_error(struct err *e, const struct question *q);
+
 /// Looks for single changes of the limits that make `fits` true and appends them to the message of
 /// `e`.
 typedef bool fits_fn(void *ctx, const struct limits *lim);
