@@ -111,6 +111,10 @@ struct cpu_opts {
 MUST_CHECK bool cpu_dev_new(struct dev **out, const struct cpu_opts *o, struct err *e);
 const char *cpu_dev_features(struct dev *d); // "avx2 avx512" for show and bench
 int cpu_dev_threads(struct dev *d);
+int cpu_dev_cores(void);                   // that this process may use
+void cpu_dev_model(char *out, size_t n);   // "AMD EPYC 9654 96-Core Processor"
+/// What info() is to say besides: speeds and, where they are not 0, capacity and free bytes.
+void cpu_dev_describe(struct dev *d, const struct dev_info *as);
 
 /// A device of given capacity that runs the CPU's kernels on memory of its own. Counts every byte;
 /// memory is inaccessible outside kernels and copies; free and fresh memory is poisoned (NaN). It

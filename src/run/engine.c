@@ -6,73 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CTX_DEFAULT = 4096, MICRO_BATCH_DEFAULT = 512, MAX_DEVICES = 64 };
-
-// --- devices -------------------------------------------------------------------------------------
-
-static bool bad_device(const char *p, size_t n, struct err *e)
-{
-    char text[64];
-
-    return err_set(e, ERR_ARG,
-                   "--on \"%s\": a comma list of cpu (once) and sim:SIZE_MIB is allowed",
-                   err_bytes(text, sizeof(text), p, n));
-}
-
-/// "sim:512" -> 512 MiB
-static bool parse_sim(const char *p, size_t n, uint64_t *bytes)
-{
-    uint64_t mib = 0;
-
-    if (n < 5 || n > 12 || memcmp(p, "sim:", 4) != 0)
-        return false;
-    for (size_t i = 4; i < n; i++) {
-        if (p[i] < '0' || p[i] > '9')
-            return false;
-        mib = mib * 10 + (uint64_t)(p[i] - '0');
-    }
-    *bytes = mib << 20;
-    return mib > 0;
-}
-
-static bool add_device(struct engine *en, const char *p, size_t n, struct err *e)
-{
-    char name[16];
-    uint64_t bytes;
-    int n_sims = 0;
-
-    for (int i = 0; i < en->n_devs; i++)
-        n_sims += en->dev[i] != en->cpu;
-    if (n == 3 && memcmp(p, "cpu", 3) == 0 && n_sims == en->n_devs) {
-        en->dev[en->n_devs++] = en->cpu;
-        return true;
-    }
-    if (!parse_sim(p, n, &bytes))
-        return bad_device(p, n, e);
-    snprintf(name, sizeof(name), "sim%d", n_sims);
-    en->dev[en->n_devs++] =
-        sim_dev_new(&(struct sim_opts){ .name = name, .capacity_bytes = bytes, .cpu = en->cpu });
-    return true;
-}
-
-bool devices_open(struct engine *en, const struct engine_opts *o, struct err *e)
-{
-    const char *p = o->on != NULL ? o->on : "cpu";
-
-    if (!cpu_dev_new(&en->cpu, &(struct cpu_opts){ .threads = o->threads, .pin = o->pin }, e))
-        return false;
-    en->dev = xcalloc(MAX_DEVICES, sizeof(struct dev *));
-    for (;; p++) {
-        size_t n = strcspn(p, ",");
-        if (en->n_devs == MAX_DEVICES)
-            return err_set(e, ERR_ARG, "--on: more than %d devices", MAX_DEVICES);
-        if (!add_device(en, p, n, e))
-            return false;
-        p += n;
-        if (*p == '\0')
-            return true;
-    }
-}
+enum { CTX_DEFAULT = 4096, MICRO_BATCH_DEFAULT = 512 };
 
 // --- limits --------------------------------------------------------------------------------------
 

@@ -161,7 +161,9 @@ struct engine_opts {
     const double *tensor_split;     // [n_devs] shares of the blocks; NULL: any
     bool no_vision; // leave out the tower that sees images
     uint64_t reserve_bytes;
-    const char *on; // "cpu", "sim:64,sim:64", ...; NULL: cpu
+    const char *on;       // "cpu", "sim:64,sim:k80x2", ...; NULL: cpu
+    const char *free_mib; // what is free on each of them, "10240,11000"; NULL: all
+    bool use_probe;       // predict with what was measured on this machine; false: assumed speeds
     bool plan_only; // stop after the plan: the file may be partial
 };
 struct engine {
@@ -183,7 +185,8 @@ struct engine {
 MUST_CHECK bool engine_open(struct engine *en, const char *path, const struct engine_opts *o,
                             load_progress_fn *progress, void *ctx, struct err *e);
 void engine_close(struct engine *en);
-/// Parses --on. Errors: ERR_ARG says what is allowed.
+/// Opens what --on and --free say (devices.c): "cpu", "sim:SIZE_MIB", "sim:PROFILE[xN]" and, for
+/// plans alone, "PROFILE[xN]" and "FILE.json". Errors: ERR_ARG says what is allowed.
 MUST_CHECK bool devices_open(struct engine *en, const struct engine_opts *o, struct err *e);
 
 #endif

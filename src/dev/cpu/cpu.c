@@ -18,6 +18,7 @@ struct cpu_dev {
     bool sealed;
     struct cpu_fns fns;
     struct pool *pool;
+    struct dev_info as; // what it was told to say
 };
 
 static struct cpu_dev *cpu_of(struct dev *d)
@@ -35,15 +36,22 @@ void cpu_fns_init(struct cpu_fns *f, unsigned features)
 static void cpu_info(struct dev *d, struct dev_info *out)
 {
     const struct host_memory m = host_memory();
+    const struct dev_info *as = &cpu_of(d)->as;
 
     *out = (struct dev_info){
         .name = "cpu",
         .kind = DEV_KIND_CPU,
         .in_place = true,
-        .capacity_bytes = m.all_bytes,
-        .free_bytes = m.free_bytes,
+        .capacity_bytes = as->capacity_bytes != 0 ? as->capacity_bytes : m.all_bytes,
+        .free_bytes = as->free_bytes != 0 ? as->free_bytes : m.free_bytes,
         .granule_bytes = PAGE,
         .max_threads = cpu_of(d)->threads,
+        .bytes_per_s = as->bytes_per_s,
+        .ops_per_s = as->ops_per_s,
+        .link_bytes_per_s = as->link_bytes_per_s,
+        .step_ns = as->step_ns,
+        .hop_ns = as->hop_ns,
+        .speed_assumed = as->speed_assumed,
     };
 }
 
@@ -182,6 +190,21 @@ const char *cpu_dev_features(struct dev *d)
 int cpu_dev_threads(struct dev *d)
 {
     return cpu_of(d)->threads;
+}
+
+int cpu_dev_cores(void)
+{
+    return host_cores();
+}
+
+void cpu_dev_model(char *out, size_t n)
+{
+    host_cpu_name(out, n);
+}
+
+void cpu_dev_describe(struct dev *d, const struct dev_info *as)
+{
+    cpu_of(d)->as = *as;
 }
 
 void dev_free(struct dev *d)

@@ -15,6 +15,7 @@ static const struct host_files files = {
     .memory_max = "/sys/fs/cgroup/memory.max",
     .memory_now = "/sys/fs/cgroup/memory.current",
     .stat = "/sys/fs/cgroup/memory.stat",
+    .cpuinfo = "/proc/cpuinfo",
 };
 
 /// The number behind `name` at the start of a line ("" for the first line); false if there is none.
@@ -88,4 +89,43 @@ struct host_memory host_memory_by(const struct host_files *f)
 struct host_memory host_memory(void)
 {
     return host_memory_by(&files);
+}
+
+/// Adds what stands behind the colon of a line, in plain letters.
+static void add_value(char *out, size_t n, const char *line)
+{
+    const char *p = strchr(line, ':');
+    size_t at = strlen(out);
+
+    if (p == NULL)
+        return;
+    p += 1 + strspn(p + 1, " \t");
+    if (at > 0 && at + 1 < n)
+        out[at++] = ' ';
+    for (; *p != '\0' && *p != '\n' && at + 1 < n; p++)
+        out[at++] = *p >= ' ' && *p <= '~' ? *p : '?';
+    out[at] = '\0';
+}
+
+/// x86 has a name, others numbers for the maker and the part.
+void host_cpu_name_by(const struct host_files *f, char *out, size_t n)
+{
+    static const char *const lines[] = { "model name", "CPU implementer", "CPU part", "cpu\t" };
+    FILE *file = fopen(f->cpuinfo, "re");
+    char line[256];
+
+    out[0] = '\0';
+    while (file != NULL && fgets(line, sizeof line, file) != NULL && line[0] != '\n') // one core
+        for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+            if (strncmp(line, lines[i], strlen(lines[i])) == 0)
+                add_value(out, n, line);
+    if (file != NULL)
+        fclose(file);
+    if (out[0] == '\0')
+        snprintf(out, n, "unknown");
+}
+
+void host_cpu_name(char *out, size_t n)
+{
+    host_cpu_name_by(&files, out, n);
 }
