@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-enum { N = 80, VOCAB = MADE_VOCAB, SLOTS = 3, MAX_DEVS = 4 };
+enum { N = 80, VOCAB = MADE_VOCAB, SLOTS = 3, MAX_DEVS = 5 }; // with the host
 
 /// Windows and contexts are shorter than the prompt; types as mixed as files have them.
 static const char *const models[] = {
@@ -40,13 +40,20 @@ static const char *const models[] = {
 /// A way to run.
 struct way {
     int micro_batch, threads;
-    int n_devs;   // simulated; 0: on the CPU itself
-    bool in_turn; // parts are dealt out to the devices in turn; else in runs
+    int n_devs; // simulated; 0: on the CPU itself
+    enum {
+        RUNS,    // parts one after another, about as many on each device
+        IN_TURN, // dealt out to the devices in turn
+        ROWS,    // in runs, the embedding with the host's CPU
+        EXPERTS, // embedding and experts with the host
+        BLOCKS,  // the first half of the blocks with the host, the rest in runs
+    } spread;
     uint64_t guard_bytes;
 };
 static const struct way ways[] = {
-    { 7, 1, 0, false, 0 },  { 33, 3, 0, false, 64 }, { 80, 2, 2, false, 64 },
-    { 24, 2, 2, true, 64 }, { 80, 1, 3, false, 64 }, { 40, 2, 4, true, 0 },
+    { 7, 1, 0, RUNS, 0 },      { 33, 3, 0, RUNS, 64 },    { 80, 2, 2, RUNS, 64 },
+    { 24, 2, 2, IN_TURN, 64 }, { 80, 1, 3, RUNS, 64 },    { 40, 2, 4, IN_TURN, 0 },
+    { 40, 2, 2, ROWS, 64 },    { 33, 2, 2, EXPERTS, 64 }, { 80, 1, 1, BLOCKS, 64 },
 };
 
 struct kind {
@@ -86,6 +93,22 @@ struct loaded {
     int n_devs;
 };
 
+static void spread(struct assign *a, const struct graph *g, const struct way *w, int n_devs)
+{
+    const int host = w->n_devs;
+
+    assign_even(a, g, n_devs);
+    for (int i = 1; i < a->n_parts; i++) {
+        const struct part *p = graph_part(g, i);
+        if (w->spread == IN_TURN)
+            a->dev[i] = i % n_devs;
+        if ((w->spread >= ROWS && p->kind == PART_EMBED) ||
+            (w->spread == EXPERTS && p->kind == PART_EXPERTS) ||
+            (w->spread == BLOCKS && p->kind != PART_HEAD && i < a->n_parts / 2))
+            a->dev[i] = host;
+    }
+}
+
 static void load(struct loaded *l, const struct file *f, const struct way *w, struct kind kind,
                  int slots)
 {
@@ -100,16 +123,17 @@ static void load(struct loaded *l, const struct file *f, const struct way *w, st
     struct assign a;
     *l = (struct loaded){ .n_devs = w->n_devs };
     const int n_devs = w->n_devs > 0 ? w->n_devs : 1;
+    const bool host = w->spread >= ROWS;
     if (!cpu_dev_new(&l->cpu, &(struct cpu_opts){ .threads = w->threads }, &e))
         fail_msg("%s", e.msg);
     l->dev[0] = l->cpu;
     for (int i = 0; i < w->n_devs; i++)
         l->dev[i] = sim_dev_new(
             &(struct sim_opts){ .name = "sim", .capacity_bytes = 1 << 30, .cpu = l->cpu });
-    assign_even(&a, f->m.graph, n_devs);
-    for (int i = 1; w->in_turn && i < a.n_parts; i++)
-        a.dev[i] = i % n_devs;
-    if (!plan_make(&l->plan, f->m.graph, f->places, &a, &lim, l->dev, n_devs, &e) ||
+    if (host)
+        l->dev[n_devs] = l->cpu;
+    spread(&a, f->m.graph, w, n_devs);
+    if (!plan_make(&l->plan, f->m.graph, f->places, &a, &lim, l->dev, n_devs + host, &e) ||
         !plan_check(l->plan, &e) ||
         !inst_load(&l->en.inst, l->plan, f->m.gguf, l->dev, NULL, NULL, &e))
         fail_msg("%s", e.msg); // inst_load compares what was allocated with the plan
@@ -173,7 +197,7 @@ static void compare_ways(const char *args, const struct file *f)
     for (int i = 0; i < N; i++)
         id[i] = token(0, i);
     for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
-        const struct way one = { k == 0 ? 1 : 5, 1, 0, false, 0 };
+        const struct way one = { k == 0 ? 1 : 5, 1, 0, RUNS, 0 };
         float *want = run(f, &one, kinds[k], id);
         for (size_t i = k == 0 ? 0 : 3; i < (k == 0 ? ARRAY_LEN(ways) : 4); i++) {
             float *got = run(f, &ways[i], kinds[k], id);
@@ -187,7 +211,7 @@ static void compare_ways(const char *args, const struct file *f)
 /// Several sequences at different places, one token of each in a batch.
 static void compare_sequences(const char *args, const struct file *f)
 {
-    const struct way one = { 40, 1, 0, false, 0 }, both = { 32, 2, 2, false, 0 };
+    const struct way one = { 40, 1, 0, RUNS, 0 }, both = { 32, 2, 2, ROWS, 0 };
     const struct kind kind = { false, DTYPE_F16 };
     struct loaded l;
     struct seq *seq[SLOTS];
