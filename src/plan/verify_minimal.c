@@ -300,7 +300,10 @@ void verify_minimal(struct verifier *v)
     for (int d = 0; d < v->f->n_devs; d++)
         used += !v->f->dev[d].in_place && v->f->dev[d].planned > 0;
     if (used <= 1 && !(used == 1 && has_blocks_on_host(v->f, v->g))) {
-        verify_fine(v, "minimal: one device");
+        if (v->f->proved)
+            verify_fine(v, "minimal: one device");
+        else
+            verify_wrong(v, "minimal.proved: false, and one device is all there is");
         return;
     }
     if (has_blocks_on_host(v->f, v->g)) {

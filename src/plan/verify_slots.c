@@ -82,7 +82,7 @@ static bool may_have(const struct verifier *v, const struct tensor *t, enum dtyp
     if (t->role == ROLE_STATE)
         return format == v->f->kv;
     return format == t->type ||
-           (t->role == ROLE_TEMP && format == DTYPE_A8 && t->type == DTYPE_F32);
+           (t->role == ROLE_TEMP && format == DTYPE_A8 && t->type == DTYPE_F32 && !v->f->exact);
 }
 
 static enum arena_kind arena_of(const struct verifier *v, const struct tensor *t, int i)

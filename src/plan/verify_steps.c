@@ -179,6 +179,13 @@ static void check_convert(struct replay *r, const struct file_step *s)
         from->format != DTYPE_F32 || to->format != DTYPE_A8 || from->dev != s->dev ||
         to->dev != s->dev)
         step_wrong(r, "not a conversion of what its reader needs", s->dst[0]);
+    int next = r->at + 1;
+    while (next < r->f->n_steps &&
+           (r->f->step[next].kernel[0] == '\0' || r->f->step[next].dev != s->dev ||
+            strcmp(r->f->step[next].op, "convert") == 0))
+        next++;
+    if (next == r->f->n_steps || r->f->step[next].node != s->node)
+        step_wrong(r, "not followed by the node that it is for", -1);
     ask_kernel(r, s, n, true);
 }
 
