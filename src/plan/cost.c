@@ -439,7 +439,6 @@ static int find_entries(struct taking *t, struct entry *out)
     int *maker = table((size_t)n_tensors, sizeof(int));
     int *seen = table((size_t)n_tensors, sizeof(int));
     uint64_t guard = 2 * align_up_u64(p->lim.guard_bytes, SLOT_ALIGN);
-    const struct dev_info *info = &t->info;
 
     for (int i = 0; i < n_tensors; i++)
         maker[i] = seen[i] = -1;
@@ -455,10 +454,7 @@ static int find_entries(struct taking *t, struct entry *out)
             uint64_t bytes = tensor_bytes(x, &p->max);
             out[n++] =
                 (struct entry){ l, last_use(t, x, l), align_up_u64(bytes, SLOT_ALIGN) + guard };
-            t->entry_ns[l] += info->hop_ns;
-            if (info->link_bytes_per_s > 0)
-                t->entry_ns[l] += (int64_t)((double)(bytes / (uint64_t)p->max.n_tokens) /
-                                            info->link_bytes_per_s * 1e9);
+            t->entry_ns[l] += hop_time_ns(x, &t->info, &p->max);
         }
         for (int k = 0; k < NODE_DST; k++)
             if (node->dst[k] != NULL && node->dst[k]->role == ROLE_TEMP)

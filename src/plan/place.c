@@ -393,6 +393,7 @@ static bool find_beside_host(struct placer *s)
 {
     if (s->host < 0 || s->o->host_rows_only)
         return false;
+    s->beside_host = true;
     if (place_experts(s))
         return true;
     const struct tables *t = tables_for(s, true);
@@ -413,6 +414,7 @@ static bool find(struct placer *s, const struct limits *lim, bool proof)
     s->lim = *lim;
     s->why->n_proof = 0;
     s->why->minimal = false;
+    s->beside_host = false;
     memset(s->penalty, 0, sizeof(s->penalty));
     if (s->n_devs == 1)
         return find_on_one(s, 0);
@@ -456,9 +458,9 @@ static bool open_micro_batch(struct placer *s, struct limits *lim)
     struct limits least =
         with_micro_batch(lim, most < MICRO_BATCH_LEAST ? most : MICRO_BATCH_LEAST);
 
-    if (fits(s, lim) && s->n_stages == 1) {
-        snprintf(s->why->micro_batch_why, sizeof(s->why->micro_batch_why),
-                 "the largest; one device holds it");
+    if (fits(s, lim) && (s->n_stages == 1 || s->beside_host)) {
+        snprintf(s->why->micro_batch_why, sizeof(s->why->micro_batch_why), "the largest%s",
+                 s->beside_host ? "" : "; one device holds it");
         return true;
     }
     if (!fits(s, &least))

@@ -37,7 +37,8 @@ struct placer {
     bool *on_host;                // [n_parts]
     struct assign a;
     int n_stages;
-    bool by_costs; // whether something fits is all that is asked: costs say it, no plan is made
+    bool beside_host; // of the last try: blocks or experts are with the host
+    bool by_costs;    // whether something fits is all that is asked: costs say it, no plan is made
     struct kept_tables kept[4];
     int n_kept;
     struct plan *best; // the last plan: the result, or what shows the shortfall

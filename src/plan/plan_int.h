@@ -30,6 +30,8 @@ bool op_in_place(enum op op, int i);
 // time.c
 /// Bytes of weights that a step reads for one token.
 uint64_t step_read_bytes(const struct step *s, const struct dims *max);
+/// Predicted nanoseconds of handing one row of a tensor over to a device.
+int64_t hop_time_ns(const struct tensor *t, const struct dev_info *dev, const struct dims *max);
 /// Predicted nanoseconds of a step for one token on the device where it runs (of a copy: arrives).
 int64_t step_ns(const struct step *s, const struct value *value, const struct dev_info *dev,
                 const struct dims *max);

@@ -26,12 +26,18 @@ uint64_t step_read_bytes(const struct step *s, const struct dims *max)
     return sum;
 }
 
+int64_t hop_time_ns(const struct tensor *t, const struct dev_info *dev, const struct dims *max)
+{
+    uint64_t rows = (uint64_t)tensor_rows(t, max); // of one token: one
+
+    return dev->hop_ns +
+           ns_for((double)(tensor_bytes(t, max) / (rows > 0 ? rows : 1)), dev->link_bytes_per_s);
+}
+
 int64_t step_ns(const struct step *s, const struct value *value, const struct dev_info *dev,
                 const struct dims *max)
 {
-    if (s->kernel == NULL) {
-        uint64_t bytes = value[s->dst[0]].slot.bytes / (uint64_t)max->n_tokens;
-        return dev->hop_ns + ns_for((double)bytes, dev->link_bytes_per_s);
-    }
+    if (s->kernel == NULL)
+        return hop_time_ns(value[s->dst[0]].t, dev, max);
     return dev->step_ns + ns_for((double)step_read_bytes(s, max), dev->bytes_per_s);
 }
