@@ -86,6 +86,12 @@ static bool planned_fits(const void *ctx, int64_t pages)
     return ok;
 }
 
+/// By arithmetic alone: of plans that are not made.
+static int64_t max_context(const struct plan *p)
+{
+    return most_pages(arithmetic_fits, p, page_limit(p->lim.slots, 0)) * KV_PAGE_TOKENS;
+}
+
 int64_t advise_max_context(const struct plan *p, int64_t most)
 {
     int64_t limit = page_limit(p->lim.slots, most);
@@ -723,7 +729,7 @@ static void offer_quantized_kv(struct list *l, const struct question *q, const s
         effect(s.effect, sizeof(s.effect), p, fits);
     snprintf(text, sizeof(text), "%s less", fmt_bytes(size, was > is ? was - is : 0));
     add_text(s.effect, sizeof(s.effect), text);
-    int64_t most = advise_max_context(p, 0);
+    int64_t most = max_context(p);
     snprintf(text, sizeof(text), "context up to %s", fmt_count(ctx, (uint64_t)most));
     add_text(s.effect, sizeof(s.effect), text);
     add(l, 3, &s);
@@ -760,7 +766,7 @@ static void advise_neighbours(struct list *l, const struct question *q, const st
 {
     offer_fewer(l, q, fits);
     offer_speed(l, q, fits);
-    offer_longer(l, q, fits, advise_max_context(fits, 0));
+    offer_longer(l, q, fits, max_context(fits));
     offer_quantized_kv(l, q, fits);
     offer_larger_batch(l, q, fits);
 }

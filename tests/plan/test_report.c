@@ -1,6 +1,7 @@
 // test_report.c - the plan as people and programs see it adds up.
 
 #include "plan/fake.h"
+#include "plan/report.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,6 +9,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+enum { RESERVE = 12345, DRIVER = 777 };
 
 struct fixture {
     struct fake_dev fake[3];
@@ -32,7 +35,7 @@ static int setup(void **state)
                                 .slots = 1,
                                 .ctx = 1000,
                                 .kv = DTYPE_F16,
-                                .reserve_bytes = 12345 };
+                                .reserve_bytes = RESERVE };
     struct fixture *f = xcalloc(1, sizeof(*f));
     struct assign a;
 
@@ -42,6 +45,7 @@ static int setup(void **state)
                       : i == 1 ? "b"
                                : "c",
                       i == 1 ? UINT64_MAX : 8 << 20);
+        f->fake[i].info.driver_bytes = i == 0 ? DRIVER : 0;
         f->dev[i] = &f->fake[i].dev;
     }
     f->places = fake_places(FAKE_WEIGHTS);
@@ -64,58 +68,226 @@ static int teardown(void **state)
     return 0;
 }
 
-/// The exact number of a line, "  kv   1 234  1.2 KiB": digits and the single spaces between them.
-static uint64_t exact_number(const char *line)
+/// Columns of a line.
+static int columns(const char *p)
+{
+    int count = 0;
+
+    for (; *p != '\0'; p++)
+        count += ((unsigned char)*p & 0xc0) != 0x80;
+    return count;
+}
+
+/// The exact number in column `i` of a table's line: 15 places behind 13 + 27 i + 2.
+static uint64_t exact_number(const char *line, int i)
 {
     uint64_t n = 0;
-    const char *p = line + strspn(line, " ");
+    int at = 0, from = 13 + 27 * i + 2;
 
-    p += strcspn(p, " ");
-    p += strspn(p, " ");
-    for (; (*p >= '0' && *p <= '9') || (*p == ' ' && p[1] >= '0' && p[1] <= '9'); p++)
-        n = *p == ' ' ? n : n * 10 + (uint64_t)(*p - '0');
+    for (const char *p = line; *p != '\0'; p++) {
+        at += ((unsigned char)*p & 0xc0) != 0x80;
+        if (at > from && at <= from + 15 && *p >= '0' && *p <= '9')
+            n = n * 10 + (uint64_t)(*p - '0');
+    }
     return n;
+}
+
+/// "kv" of "▓ kv    1 234 ...".
+static const char *row_name(char out[16], const char *line)
+{
+    const char *p = strchr(line, ' ');
+
+    out[0] = '\0';
+    if (p != NULL)
+        sscanf(p, " %15s", out);
+    return out;
 }
 
 static void the_table_sums_to_the_byte(void **state)
 {
     struct fixture *f = *state;
     struct buf out;
-    uint64_t sum = 0;
-    int totals = 0;
+    uint64_t sum[2] = { 0 };
+    bool total = false, left = false;
+    char name[16];
 
     buf_init(&out, 1 << 20);
     assert_true(plan_table(f->p, &out));
     for (char *line = strtok(out.p, "\n"); line != NULL; line = strtok(NULL, "\n")) {
-        static const char *const part[] = { "  weights", "  kv",       "  scratch",
-                                            "  input",   "  handover", "  rounding" };
-        for (size_t i = 0; i < ARRAY_LEN(part); i++)
-            if (strncmp(line, part[i], strlen(part[i])) == 0)
-                sum += exact_number(line);
-        if (strncmp(line, "  total", 7) != 0)
-            continue;
-        assert_int_equal(exact_number(line), sum);
-        assert_int_equal(sum, plan_device_bytes(f->p, totals));
-        sum = 0;
-        totals++;
+        row_name(name, line);
+        for (int r = 0; r < ROW_COUNT; r++)
+            for (int d = 0; d < 2 && strcmp(name, plan_row_name((enum plan_row)r)) == 0; d++)
+                sum[d] += exact_number(line, d);
+        for (int d = 0; d < 2 && strcmp(name, "total") == 0; d++) {
+            total = true;
+            assert_int_equal(exact_number(line, d), sum[d]);
+            assert_int_equal(sum[d], plan_device_bytes(f->p, d) + (d == 0 ? RESERVE + DRIVER : 0));
+        }
+        if (strcmp(name, "free") == 0) {
+            left = true;
+            assert_int_equal(exact_number(line, 0) + sum[0], 8 << 20);
+            assert_non_null(strstr(line, "no limit"));
+        }
     }
-    assert_int_equal(totals, 2);
+    assert_true(total && left);
     buf_done(&out);
 }
 
-static void the_table_fits_a_terminal(void **state)
+static struct report screen_of(const struct fixture *f, struct placement *why,
+                               struct suggestion *more, int n)
+{
+    *why = (struct placement){ .devices = 2, .n_proof = 2, .micro_batch_why = "the largest" };
+    snprintf(why->proof[0], sizeof(why->proof[0]),
+             "needs 2 devices: k80 #0 alone holds the embedding and blocks 0-40 of 48 and is short "
+             "by 312.4 MiB (327 574 784 bytes) for the next of them");
+    snprintf(why->proof[1], sizeof(why->proof[1]), "scratch is at its lower bound on each");
+    for (int i = 0; i < n; i++) {
+        more[i] = (struct suggestion){ .change = "kv", .value = "q8_0", .flag = "--kv q8_0" };
+        snprintf(more[i].effect, sizeof(more[i].effect),
+                 "1 device instead of 2, 12.0 MiB left, 6.1 instead of 5.5 tokens/s");
+    }
+    return (struct report){ .plan = f->p,
+                            .why = why,
+                            .name = "tiny",
+                            .ctx_train = 131072,
+                            .max_ctx = 66560,
+                            .more = more,
+                            .n_more = n };
+}
+
+static void two_devices_fit_one_screen(void **state)
+{
+    struct fixture *f = *state;
+    struct placement why;
+    struct suggestion more[3];
+    struct report r = screen_of(f, &why, more, 3);
+    struct buf out;
+    int n_lines = 0;
+
+    buf_init(&out, 1 << 20);
+    assert_true(report_screen(&r, &out));
+    assert_null(strchr(out.p, '\033'));
+    for (char *line = strtok(out.p, "\n"); line != NULL; line = strtok(NULL, "\n"), n_lines++) {
+        assert_true(columns(line) <= 100);
+        assert_true(line[strlen(line) - 1] != ' ');
+    }
+    assert_true(n_lines <= 24);
+    buf_done(&out);
+
+    buf_init(&out, 1 << 20);
+    r.colour = true;
+    assert_true(report_screen(&r, &out));
+    assert_non_null(strstr(out.p, "\033[34m"));
+    buf_done(&out);
+}
+
+static void the_screen_is_as_it_was_reviewed(void **state)
+{
+    struct fixture *f = *state;
+    struct placement why;
+    struct suggestion more[1];
+    struct report r = screen_of(f, &why, more, 1);
+    struct buf out;
+    char *golden;
+    size_t n;
+
+    buf_init(&out, 1 << 20);
+    assert_true(report_screen(&r, &out));
+    assert_true(file_read(&golden, &n, "tests/data/plan/screen.txt", 1 << 20, NULL));
+    assert_string_equal(out.p, golden);
+    free(golden);
+    buf_done(&out);
+}
+
+static void why_names_the_bytes_of_a_block_and_every_move(void **state)
 {
     struct fixture *f = *state;
     struct buf out;
+    struct err e = { 0 };
 
     buf_init(&out, 1 << 20);
-    assert_true(plan_table(f->p, &out));
-    for (char *line = strtok(out.p, "\n"); line != NULL; line = strtok(NULL, "\n")) {
-        int columns = 0;
-        for (const char *p = line; *p != '\0'; p++)
-            columns += ((unsigned char)*p & 0xc0) != 0x80;
-        assert_true(columns <= 110);
+    assert_true(report_why(f->p, 2, &out, &e));
+    assert_non_null(strstr(out.p, "block 2 is on b"));
+    assert_non_null(strstr(out.p, "the stage before ends with block 1: a"));
+    assert_non_null(strstr(out.p, "to a "));
+    assert_non_null(strstr(out.p, "to c "));
+    buf_reset(&out);
+    assert_false(report_why(f->p, 4, &out, &e));
+    assert_int_equal(e.code, ERR_ARG);
+    assert_non_null(strstr(e.msg, "0 to 3"));
+    buf_done(&out);
+}
+
+static void llama_cpp_gets_whole_layers_as_shares(void **state)
+{
+    struct fixture *f = *state;
+    struct buf out;
+    struct assign a;
+    struct plan *p;
+
+    buf_init(&out, 1 << 20);
+    assert_true(report_llamacpp(f->p, "a 'b'.gguf", &out));
+    assert_non_null(strstr(out.p, "-m 'a '\\''b'\\''.gguf'"));
+    assert_non_null(strstr(out.p, "-ngl 5 -sm layer -dev CUDA0,CUDA1 -ts 2,3"));
+    assert_non_null(strstr(out.p, "-c 1024 -np 1 -ub 16 -fa on -ctk f16 -ctv f16"));
+    assert_null(strstr(out.p, "-ot"));
+
+    f->fake[0].info.in_place = true; // the first two blocks are the host's
+    assign_even(&a, f->g, 2);
+    assert_true(plan_make(&p, f->g, f->places, &a, &f->p->lim, f->dev, 3, NULL));
+    buf_reset(&out);
+    assert_true(report_llamacpp(p, "m", &out));
+    assert_non_null(strstr(out.p, "-ngl 3 -sm layer -dev CUDA0 -ts 3"));
+    plan_free(p);
+    for (int i = 1; i < a.n_parts; i++) // a block in between is
+        a.dev[i] = graph_part(f->g, i)->il == 2 ? 0 : 1;
+    assert_true(plan_make(&p, f->g, f->places, &a, &f->p->lim, f->dev, 3, NULL));
+    buf_reset(&out);
+    assert_true(report_llamacpp(p, "m", &out));
+    assert_non_null(strstr(out.p, "-ngl 5 -sm layer -dev CUDA0 -ts 5"));
+    assert_non_null(strstr(out.p, "-ot 'blk\\.(2)\\.=CPU'"));
+    plan_free(p);
+    free(a.dev);
+    f->fake[0].info.in_place = false;
+    buf_done(&out);
+}
+
+/// Every element is closed, innermost first.
+static void check_xml(const char *p)
+{
+    char open[16][16];
+    int n = 0;
+
+    for (p = strchr(p, '<'); p != NULL; p = strchr(p, '<')) {
+        const char *end = strchr(p, '>');
+        assert_non_null(end);
+        size_t len = strcspn(p + 1, " />");
+        if (p[1] == '/') {
+            assert_true(n > 0);
+            n--;
+            assert_memory_equal(p + 2, open[n], strlen(open[n]));
+        } else if (end[-1] != '/') {
+            assert_true(n < 16 && len < 16);
+            memcpy(open[n], p + 1, len);
+            open[n++][len] = '\0';
+        }
+        p = end;
     }
+    assert_int_equal(n, 0);
+}
+
+static void the_picture_is_closed_xml_without_scripts(void **state)
+{
+    struct fixture *f = *state;
+    struct report r = { .plan = f->p, .name = "<script>&\"\x80" };
+    struct buf out;
+
+    buf_init(&out, 1 << 20);
+    assert_true(report_svg(&r, &out));
+    check_xml(out.p);
+    assert_null(strstr(out.p, "<script"));
+    assert_non_null(strstr(out.p, "&lt;script&gt;&amp;"));
+    assert_non_null(strstr(out.p, ">not used<"));
     buf_done(&out);
 }
 
@@ -135,7 +307,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_sums_to_the_byte),
-        cmocka_unit_test(the_table_fits_a_terminal),
+        cmocka_unit_test(two_devices_fit_one_screen),
+        cmocka_unit_test(the_screen_is_as_it_was_reviewed),
+        cmocka_unit_test(why_names_the_bytes_of_a_block_and_every_move),
+        cmocka_unit_test(llama_cpp_gets_whole_layers_as_shares),
+        cmocka_unit_test(the_picture_is_closed_xml_without_scripts),
         cmocka_unit_test(a_full_buffer_is_said),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
