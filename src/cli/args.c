@@ -24,10 +24,11 @@ static const struct flag flags[] = {
     { "--ctx",            "N",       "context in tokens (the training length, at most 4096)", FLAGS_ENGINE, F_I64, AT(eng.ctx), 1, 1 << 30 },
     { "--micro-batch",    "N",       "tokens computed at once (512)",               FLAGS_ENGINE, F_INT,   AT(eng.micro_batch), 1, 1 << 16 },
     { "--slots",          "N",       "sequences at once (1)",                       FLAGS_ENGINE, F_INT,   AT(eng.slots), 1, 1024 },
-    { "--threads",        "N",       "CPU threads (all cores)",                     FLAGS_ENGINE, F_INT,   AT(eng.threads), 1, 1024 },
-    { "--pin",            NULL,      "bind threads to cores",                       FLAGS_ENGINE, F_BOOL,  AT(eng.pin), 0, 0 },
+    { "--threads",        "N",       "CPU threads (all cores)",                     FLAGS_ENGINE | FLAGS_PROBE, F_INT,   AT(eng.threads), 1, 1024 },
+    { "--pin",            NULL,      "bind threads to cores",                       FLAGS_ENGINE | FLAGS_PROBE, F_BOOL,  AT(eng.pin), 0, 0 },
     { "--kv",             "TYPE",    "f16, q8_0 or f32: how keys and values are kept (f16)", FLAGS_ENGINE, F_KV, AT(eng.kv), 0, 0 },
-    { "--on",             "DEVICES", "cpu, or a list like sim:512,sim:512 (MiB)",   FLAGS_ENGINE, F_STR,   AT(eng.on), 0, 0 },
+    { "--on",             "DEVICES", "cpu, sim:512 (MiB), sim:k80x2; plan also: k80x2,3090 or box.json", FLAGS_ENGINE | FLAGS_PROBE, F_STR, AT(eng.on), 0, 0 },
+    { "--free",           "MIB,...", "free on each device of --on (all)",           FLAGS_ENGINE | FLAGS_PROBE, F_STR,   AT(eng.free_mib), 0, 0 },
     { "--reserve",        "MIB",     "kept free on each device (0)",                FLAGS_ENGINE, F_MIB,   AT(eng.reserve_bytes), 0, 1 << 30 },
     { "--goal",           "GOAL",    "fewest (devices), speed, context or slots (fewest)", FLAGS_ENGINE, F_GOAL, AT(eng.goal), 0, 0 },
     { "--num-gpu",        "N",       "blocks on devices other than the host's",     FLAGS_ENGINE, F_INT,   AT(eng.num_gpu), 0, 1 << 20 },
@@ -72,6 +73,7 @@ static const struct flag flags[] = {
     { "--svg",            "FILE",    "the plan as a picture",                       FLAGS_PLAN,   F_STR,   AT(svg_path), 0, 0 },
     { "--llama-cpp",      NULL,      "the same placement as flags of llama.cpp",    FLAGS_PLAN,   F_BOOL,  AT(llama_cpp), 0, 0 },
     { "--full",           NULL,      "every slot and step",                         FLAGS_PLAN,   F_BOOL,  AT(full), 0, 0 },
+    { "--again",          NULL,      "measure anew",                                FLAGS_PROBE,  F_BOOL,  AT(again), 0, 0 },
     { "--json",           NULL,      "the result as JSON",                          FLAGS_JSON,   F_BOOL,  AT(json), 0, 0 },
     { "--help",           NULL,      "this",                                        0,            F_BOOL,  AT(help), 0, 0 },
 };
@@ -257,6 +259,7 @@ bool args_parse(struct cli_args *a, const struct command *c, int argc, char **ar
 {
     memset(a, 0, sizeof(*a));
     a->sample = sample_opts_default();
+    a->eng.use_probe = true;
     a->n_predict = -1;
     a->why = -1;
     a->bench_prompt = 512;

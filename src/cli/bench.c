@@ -2,8 +2,8 @@
 // do.
 
 #include "cli/cli.h"
+#include "run/probe.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,52 +15,6 @@ struct bench {
     double *prompt_tps, *decode_tps; // [reps]
     double first_token_ms, copy_bytes_per_s;
 };
-
-// --- memory speed
-// -------------------------------------------------------------------------------------
-
-enum { COPY_BYTES = 128 << 20, COPY_TIMES = 3 };
-
-struct copy_job {
-    char *dst;
-    const char *src;
-    size_t n;
-};
-
-static void *copy_run(void *p)
-{
-    struct copy_job *j = p;
-    memcpy(j->dst, j->src, j->n);
-    return NULL;
-}
-
-/// Bytes read and written per second by memcpy in `threads` threads: the best of a few.
-static double copy_speed(int threads)
-{
-    char *buf = xmalloc(2 * (size_t)COPY_BYTES);
-    pthread_t id[64];
-    struct copy_job job[64];
-    double best = 0;
-    int n = threads < 64 ? threads : 64;
-    memset(buf, 1, 2 * (size_t)COPY_BYTES);
-    for (int r = 0; r < COPY_TIMES; r++) {
-        int64_t t0 = clock_ns();
-        size_t part = (size_t)COPY_BYTES / (size_t)n;
-        for (int i = 0; i < n; i++) {
-            job[i] = (struct copy_job){ buf + COPY_BYTES + part * (size_t)i, buf + part * (size_t)i,
-                                        part };
-            if (i > 0 && pthread_create(&id[i], NULL, copy_run, &job[i]) != 0)
-                n = i;
-        }
-        copy_run(&job[0]);
-        for (int i = 1; i < n; i++)
-            pthread_join(id[i], NULL);
-        double speed = 2.0 * (double)part * n / ((double)(clock_ns() - t0) / 1e9);
-        best = speed > best ? speed : best;
-    }
-    free(buf);
-    return best;
-}
 
 /// Bytes that one token reads: weights of matrices and vectors, and the stored keys and values.
 static double bytes_per_token(const struct plan *p, int depth)
@@ -218,7 +172,7 @@ int cmd_bench(struct cli_args *a)
     for (int r = 0; r < b.reps; r++)
         if (!repetition(&b, a, r, &e))
             goto done;
-    b.copy_bytes_per_s = copy_speed(cpu_dev_threads(b.en.cpu));
+    b.copy_bytes_per_s = probe_copy(cpu_dev_threads(b.en.cpu));
     ok = report(&b, a);
 done:
     seq_free(b.seq);

@@ -14,6 +14,7 @@ struct cli_args {
     struct sample_opts sample;
     bool seed_set, temp_set;
     bool json, verbose, help, full, keys, tensors, graph, no_special, no_bos, raw;
+    bool again; // probe
     int n_predict;      // run: -1 until the end of the answer
     const char *system; // run
     int bench_prompt, bench_gen, bench_depth, bench_reps;
@@ -34,7 +35,8 @@ enum flag_group {
     FLAGS_JSON = 32,
     FLAGS_TOK = 64,
     FLAGS_SHOW = 128,
-    FLAGS_PLAN = 256
+    FLAGS_PLAN = 256,
+    FLAGS_PROBE = 512
 };
 
 struct command {
@@ -62,6 +64,7 @@ const char *model_name(char out[64], const char *path); // of a file, printable
 /// Prints and frees a report, or the error; returns the exit status.
 int print_report(const struct cli_args *a, struct buf *b, bool ok, struct err *e);
 int cmd_show(struct cli_args *a);
+int cmd_probe(struct cli_args *a);
 int cmd_bench(struct cli_args *a);
 int cmd_logits(struct cli_args *a);
 int cmd_tokenize(struct cli_args *a);

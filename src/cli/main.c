@@ -16,6 +16,8 @@ const struct command commands[] = {
       FLAGS_JSON, 2, 2, cmd_verify },
     { "show",       "MODEL.gguf",               "dimensions, formats, keys and tensors of a file",
       FLAGS_JSON | FLAGS_SHOW, 1, 1, cmd_show },
+    { "probe",      "",                         "how fast this machine is: measured once, and kept",
+      FLAGS_PROBE | FLAGS_JSON, 0, 0, cmd_probe },
     { "bench",      "MODEL.gguf",               "tokens per second, against the machine's memory speed",
       FLAGS_ENGINE | FLAGS_BENCH | FLAGS_JSON, 1, 1, cmd_bench },
     { "logits",     "MODEL.gguf",               "evaluate token ids, write logits",

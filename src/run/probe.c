@@ -265,7 +265,7 @@ static void decoder_done(struct decoder *d)
 enum {
     ROUNDS = 101,
     HOPS = 101,
-    PROMPTS = 3,
+    PROMPTS = 4,
     FAR_BYTES = 100 << 20, // of a decoder's weights, times up to MOST_FAR
     MOST_FAR = 8,
     LEAST_STEP_NS = 100,
@@ -278,10 +278,15 @@ static int by_time(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(int64_t *ns, int n)
+/// The lower quartile: others use the machine, too, but not always.
+static double quartile(const int64_t *ns, int n)
 {
-    qsort(ns, (size_t)n, sizeof(ns[0]), by_time);
-    return (double)ns[n / 2];
+    int64_t sorted[ROUNDS];
+
+    ASSERT(n <= ROUNDS);
+    memcpy(sorted, ns, (size_t)n * sizeof(ns[0]));
+    qsort(sorted, (size_t)n, sizeof(ns[0]), by_time);
+    return (double)sorted[n / 4];
 }
 
 /// Nanoseconds of the first n launches.
@@ -353,7 +358,7 @@ static bool time_prompt(double *out, struct dev *cpu, struct err *e)
     for (int i = 0; i < PROMPTS && ok; i++)
         ns[i] = time_list(d, d->plan->n_steps);
     if (ok)
-        *out = products * s.tokens / median(ns, PROMPTS) * 1e9;
+        *out = products * s.tokens / quartile(ns, PROMPTS) * 1e9;
     decoder_done(d);
     free(d);
     return ok;
@@ -370,28 +375,25 @@ static bool time_hop(int64_t *out, struct dev *cpu, struct err *e)
     for (int i = 0; i < HOPS && ok; i++)
         ns[i] = time_list(d, 1);
     if (ok)
-        *out = (int64_t)median(ns, HOPS);
+        *out = (int64_t)quartile(ns, HOPS);
     decoder_done(d);
     free(d);
     return ok;
 }
 
-/// What bytes do not explain of the narrow decoder's time: round by round, as speeds change.
+/// What bytes do not explain of the narrow decoder's time.
 static double step_time(const struct timing *wide, const struct timing *narrow)
 {
     const double part = narrow->bytes / wide->bytes;
-    int64_t ps[ROUNDS];
+    const double ns = (quartile(narrow->ns, ROUNDS) - part * quartile(wide->ns, ROUNDS)) /
+                      (narrow->steps - part * wide->steps);
 
-    for (int r = 0; r < ROUNDS; r++)
-        ps[r] = (int64_t)(1e3 * ((double)narrow->ns[r] - part * (double)wide->ns[r]) /
-                          (narrow->steps - part * wide->steps));
-    const double ns = median(ps, ROUNDS) / 1e3;
     return ns > LEAST_STEP_NS ? ns : LEAST_STEP_NS;
 }
 
-static double speed_of(struct timing *t, double step_ns)
+static double speed_of(const struct timing *t, double step_ns)
 {
-    return t->bytes / (median(t->ns, ROUNDS) - t->steps * step_ns) * 1e9;
+    return t->bytes / (quartile(t->ns, ROUNDS) - t->steps * step_ns) * 1e9;
 }
 
 bool probe_measure(struct probe *out, struct dev *cpu, struct err *e)

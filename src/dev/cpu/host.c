@@ -15,7 +15,6 @@ static const struct host_files files = {
     .memory_max = "/sys/fs/cgroup/memory.max",
     .memory_now = "/sys/fs/cgroup/memory.current",
     .stat = "/sys/fs/cgroup/memory.stat",
-    .cpuinfo = "/proc/cpuinfo",
 };
 
 /// The number behind `name` at the start of a line ("" for the first line); false if there is none.
@@ -108,10 +107,10 @@ static void add_value(char *out, size_t n, const char *line)
 }
 
 /// x86 has a name, others numbers for the maker and the part.
-void host_cpu_name_by(const struct host_files *f, char *out, size_t n)
+void host_cpu_name_in(const char *cpuinfo, char *out, size_t n)
 {
     static const char *const lines[] = { "model name", "CPU implementer", "CPU part", "cpu\t" };
-    FILE *file = fopen(f->cpuinfo, "re");
+    FILE *file = fopen(cpuinfo, "re");
     char line[256];
 
     out[0] = '\0';
@@ -127,5 +126,5 @@ void host_cpu_name_by(const struct host_files *f, char *out, size_t n)
 
 void host_cpu_name(char *out, size_t n)
 {
-    host_cpu_name_by(&files, out, n);
+    host_cpu_name_in("/proc/cpuinfo", out, n);
 }

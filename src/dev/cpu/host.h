@@ -12,6 +12,7 @@ int host_cores(void);
 
 /// The processor's name by the system, or "unknown".
 void host_cpu_name(char *out, size_t n);
+void host_cpu_name_in(const char *cpuinfo, char *out, size_t n); // /proc/cpuinfo
 
 struct host_memory {
     uint64_t all_bytes, free_bytes; // of the machine or of the container; UINT64_MAX: unknown
@@ -23,9 +24,7 @@ struct host_files {
     const char *meminfo;                        // /proc/meminfo
     const char *cpu_max;                        // "MICROSECONDS|max PERIOD"
     const char *memory_max, *memory_now, *stat; // bytes; memory.stat
-    const char *cpuinfo;                        // /proc/cpuinfo
 };
-void host_cpu_name_by(const struct host_files *f, char *out, size_t n);
 int host_cores_by(const struct host_files *f, int affinity);
 struct host_memory host_memory_by(const struct host_files *f);
 
