@@ -172,6 +172,46 @@ static void split_over_four_unequal_devices_each_takes_its_plan(void **state)
     }
 }
 
+/// The placements of tests/data/plans, by the way that every command takes.
+static void every_placement_on_peoples_machines_loads_as_planned(void **state)
+{
+    static const char *const machines[] = { "sim:k80x1", "sim:k80x2",    "sim:k80x4",
+                                            "sim:3090",  "sim:3060,cpu", "sim:3090x3,sim:3060",
+                                            "sim:h100" };
+    const struct fixture *f = *state;
+    char **lists = zoo_paths();
+    int loads = 0;
+
+    for (int i = 0; lists[i] != NULL; i++) {
+        zoo_write(lists[i], f->path);
+        for (size_t k = 0; k < 2 * ARRAY_LEN(machines); k++) {
+            struct engine_opts o = { .on = machines[k / 2],
+                                     .ctx = k % 2 == 0 ? 4096 : 32768,
+                                     .threads = 2 };
+            struct engine en;
+            struct err e = { 0 };
+            if (!engine_open(&en, f->path, &o, NULL, NULL, &e)) {
+                if (e.code != ERR_NOFIT)
+                    fail_msg("%s on %s: %s", lists[i], o.on, e.msg);
+                continue;
+            }
+            loads++;
+            for (int d = 0; d < en.n_devs; d++) {
+                struct sim_stats s;
+                if (en.dev[d] == en.cpu)
+                    continue;
+                sim_dev_stats(en.dev[d], &s);
+                assert_int_equal(s.bytes_now, plan_device_bytes(en.plan, d));
+                assert_int_equal(s.bytes_now, inst_device_bytes(en.inst, d));
+            }
+            engine_close(&en);
+        }
+    }
+    zoo_paths_free(lists);
+    print_message("%d placements loaded\n", loads);
+    assert_true(loads > 250);
+}
+
 static void little_of_this_machine_was_taken(void **state)
 {
     struct rusage u;
@@ -187,6 +227,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_published_model_takes_what_was_planned),
         cmocka_unit_test(split_over_four_unequal_devices_each_takes_its_plan),
+        cmocka_unit_test(every_placement_on_peoples_machines_loads_as_planned),
         cmocka_unit_test(little_of_this_machine_was_taken),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
