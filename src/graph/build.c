@@ -62,7 +62,7 @@ const char *part_text(char out[32], struct part p)
 {
     static const char *const kinds[] = {
         [PART_SHARED] = "shared",   [PART_EMBED] = "embed", [PART_BLOCK] = "blk",
-        [PART_EXPERTS] = "experts", [PART_HEAD] = "head",  [PART_VISION] = "vision",
+        [PART_EXPERTS] = "experts", [PART_HEAD] = "head",   [PART_VISION] = "vision",
     };
     if (p.il < 0)
         snprintf(out, 32, "%s", kinds[p.kind]);
@@ -229,7 +229,8 @@ struct tensor *gb_mat3(struct gb *b, int64_t cols, int64_t rows, int64_t n, cons
     NAMED(name, fmt);
     if (!sizes_ok(b, name, cols, rows, 0, rows) || !sizes_ok(b, name, cols, n, 0, n))
         return &b->dummy;
-    return weight(b, name, 3, (uint64_t[4]){ (uint64_t)cols, (uint64_t)rows, (uint64_t)n, 1 }, 0, rows);
+    return weight(b, name, 3, (uint64_t[4]){ (uint64_t)cols, (uint64_t)rows, (uint64_t)n, 1 }, 0,
+                  rows);
 }
 
 struct tensor *gb_filters(struct gb *b, int64_t side, int64_t channels, int64_t rows,
@@ -238,8 +239,10 @@ struct tensor *gb_filters(struct gb *b, int64_t side, int64_t channels, int64_t 
     NAMED(name, fmt);
     if (!sizes_ok(b, name, side, rows, 0, rows) || !sizes_ok(b, name, side, channels, 0, channels))
         return &b->dummy;
-    const uint64_t ne[4] = { (uint64_t)side, (uint64_t)side, (uint64_t)channels, (uint64_t)rows };
-    struct tensor *t = weight(b, name, 2, ne, 0, rows);
+    struct tensor *t =
+        weight(b, name, 2,
+               (uint64_t[4]){ (uint64_t)side, (uint64_t)side, (uint64_t)channels, (uint64_t)rows },
+               0, rows);
     if (!gb_failed(b))
         t->d[0].n = side * side * channels; // not more than the file has
     return t;
@@ -336,7 +339,8 @@ struct tensor *gb_rope_table_long(struct gb *b, const struct rope_freq *f, struc
     for (int i = 0; i < g->n_nodes; i++) {
         const struct node *n = g->node[i];
         if (n->op == OP_ROPE_TABLE && freq_eq(&n->args.freq, f) &&
-            same_factors(n->src[ROPE_FACTORS], factors) && same_factors(n->src[ROPE_LONG], long_factors))
+            same_factors(n->src[ROPE_FACTORS], factors) &&
+            same_factors(n->src[ROPE_LONG], long_factors))
             return g->tensor[n->dst[0]->id];
     }
     if (factors)
@@ -362,18 +366,18 @@ static int norm_length(const struct tensor *w)
 struct tensor *gb_rmsnorm(struct gb *b, struct tensor *x, struct tensor *w, float eps)
 {
     return gb_node(b, &(struct node){ .op = OP_RMSNORM,
-                                       .part = b->part,
-                                       .src = { x, w },
-                                       .args.norm = { norm_length(w), eps } });
+                                      .part = b->part,
+                                      .src = { x, w },
+                                      .args.norm = { norm_length(w), eps } });
 }
 
 struct tensor *gb_layernorm(struct gb *b, struct tensor *x, struct tensor *w, struct tensor *bias,
                             float eps)
 {
     return gb_node(b, &(struct node){ .op = OP_LAYERNORM,
-                                       .part = b->part,
-                                       .src = { x, w, bias },
-                                       .args.norm = { norm_length(w), eps } });
+                                      .part = b->part,
+                                      .src = { x, w, bias },
+                                      .args.norm = { norm_length(w), eps } });
 }
 
 struct tensor *gb_matmul(struct gb *b, struct tensor *x, struct tensor *w, struct tensor *bias)
@@ -394,9 +398,9 @@ struct tensor *gb_rope(struct gb *b, struct tensor *x, struct tensor *table, int
                        enum rope_kind kind)
 {
     return gb_node(b, &(struct node){ .op = OP_ROPE,
-                                       .part = b->part,
-                                       .src = { x, table },
-                                       .args.rope = { head_dim, rot, kind } });
+                                      .part = b->part,
+                                      .src = { x, table },
+                                      .args.rope = { head_dim, rot, kind } });
 }
 
 static struct tensor *pages(struct gb *b, const char *which, int head_dim,

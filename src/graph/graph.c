@@ -83,9 +83,9 @@ static bool dump_tensor(const struct tensor *t, struct buf *out)
     }
     if (!buf_printf(out, "] part %d", t->part))
         return false;
-    if (t->role == ROLE_WEIGHT && !buf_printf(out, " source %d row0 %lld%s%s", t->source,
-                                              (long long)t->row0, t->rows_used ? " rows" : "",
-                                              t->held ? " held" : ""))
+    if (t->role == ROLE_WEIGHT &&
+        !buf_printf(out, " source %d row0 %lld%s%s", t->source, (long long)t->row0,
+                    t->rows_used ? " rows" : "", t->held ? " held" : ""))
         return false;
     return buf_addz(out, "\n");
 }
@@ -98,9 +98,9 @@ static bool dump_args(const struct node *n, struct buf *out)
     static const char *const acts[] = {
         [ACT_SILU] = "silu", [ACT_GELU] = "gelu", [ACT_SWIGLU_OAI] = "swiglu_oai"
     };
-    static const char *const routes[] = {
-        [ROUTE_SOFTMAX] = "softmax", [ROUTE_SOFTMAX_SELECTED] = "softmax_selected", [ROUTE_SIGMOID] = "sigmoid"
-    };
+    static const char *const routes[] = { [ROUTE_SOFTMAX] = "softmax",
+                                          [ROUTE_SOFTMAX_SELECTED] = "softmax_selected",
+                                          [ROUTE_SIGMOID] = "sigmoid" };
     char from[32] = "", grow[48] = "";
     switch (n->op) {
     case OP_EMBED:
@@ -131,13 +131,13 @@ static bool dump_args(const struct node *n, struct buf *out)
     case OP_GLU:
         return buf_printf(out, " %s", acts[a->glu.act]);
     case OP_ROUTE:
-        return buf_printf(out, " %d of %d %s%s scale %.9g groups %d of %d top %d", r->k, r->n_experts,
-                          routes[r->kind], r->norm ? " norm" : "", (double)r->scale, r->n_groups_used,
-                          r->n_groups, r->group_top);
+        return buf_printf(out, " %d of %d %s%s scale %.9g groups %d of %d top %d", r->k,
+                          r->n_experts, routes[r->kind], r->norm ? " norm" : "", (double)r->scale,
+                          r->n_groups_used, r->n_groups, r->group_top);
     case OP_HEADS:
-        return buf_printf(out, " %d of %d to %d rows %lld + %lld%s", a->heads.n_heads, a->heads.n_in,
-                          a->heads.n_out, (long long)a->heads.row0, (long long)a->heads.row_step,
-                          a->heads.transposed ? " transposed" : "");
+        return buf_printf(out, " %d of %d to %d rows %lld + %lld%s", a->heads.n_heads,
+                          a->heads.n_in, a->heads.n_out, (long long)a->heads.row0,
+                          (long long)a->heads.row_step, a->heads.transposed ? " transposed" : "");
     case OP_SLICE:
         return buf_printf(out, " %d from %d of %d", a->slice.len, a->slice.at, a->slice.width);
     case OP_CONCAT:

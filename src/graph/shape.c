@@ -92,7 +92,8 @@ bool shape_rope_table(const struct node *n, struct tensor *out, struct err *why)
     if (n->args.freq.grow > 0 && n->args.freq.grow_every < 1)
         return err_set(why, ERR_FORMAT, "growing every %d positions", n->args.freq.grow_every);
     if ((n->args.freq.long_from > 0) != (n->src[ROPE_LONG] != NULL))
-        return err_set(why, ERR_FORMAT, "long factors from a context of %d on", n->args.freq.long_from);
+        return err_set(why, ERR_FORMAT, "long factors from a context of %d on",
+                       n->args.freq.long_from);
     set_shape_2d(out, dim_fixed(rot), n->src[0]->d[0]);
     return true;
 }
@@ -197,7 +198,8 @@ bool shape_attn(const struct node *n, struct tensor *out, struct err *why)
     if (kv <= 0 || heads <= 0 || heads % kv != 0)
         return err_set(why, ERR_FORMAT, "%d heads do not share %d key heads evenly", heads, kv);
     if (!need_row_length(q, (int64_t)heads * n->args.attn.head_dim, "q", why) ||
-        !shape_pages(n, 1, n->src[ATTN_TABLE], why) || (sinks && !need_vec(sinks, heads, "sinks", why)))
+        !shape_pages(n, 1, n->src[ATTN_TABLE], why) ||
+        (sinks && !need_vec(sinks, heads, "sinks", why)))
         return false;
     set_shape_2d(out, dim_fixed((int64_t)heads * n->args.attn.head_dim_v), q->d[1]);
     return true;
@@ -211,7 +213,8 @@ bool shape_glu(const struct node *n, struct tensor *out, struct err *why)
     if (!need_rows(x, "x", why))
         return false;
     if (x->d[0].n % 2 != 0)
-        return err_set(why, ERR_FORMAT, "rows of %lld (%s) are not pairs", (long long)x->d[0].n, x->name);
+        return err_set(why, ERR_FORMAT, "rows of %lld (%s) are not pairs", (long long)x->d[0].n,
+                       x->name);
     set_shape_2d(out, dim_fixed(x->d[0].n / 2), x->d[1]);
     return true;
 }

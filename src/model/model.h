@@ -1,7 +1,9 @@
-// model.h - what a file describes, in our words. The only place that knows architectures and the names of keys and tensors.
+// model.h - what a file describes, in our words. The only place that knows architectures and the
+// names of keys and tensors.
 //
-// model_read() turns the file's keys into dimensions, checked (catalogue M-01 ... M-09); model_graph() has the
-// architecture write its maths as a graph. A new architecture: arch/NAME.c and one line in arch.c.
+// model_read() turns the file's keys into dimensions, checked (catalogue M-01 ... M-09);
+// model_graph() has the architecture write its maths as a graph. A new architecture: arch/NAME.c
+// and one line in arch.c.
 
 #ifndef SNUG_MODEL_H
 #define SNUG_MODEL_H
@@ -13,11 +15,11 @@ struct gguf;
 
 struct layer {
     int n_heads, n_kv_heads;
-    int head_dim;   // of q and k, as attention sees them
+    int head_dim; // of q and k, as attention sees them
     int head_dim_v;
-    int n_ff;       // of the dense feed-forward half
-    int n_ff_exp;   // of one expert; 0: this layer is dense
-    int window;     // 0: sees everything
+    int n_ff;              // of the dense feed-forward half
+    int n_ff_exp;          // of one expert; 0: this layer is dense
+    int window;            // 0: sees everything
     struct rope_freq rope; // rot 0: positions are not turned into anything
 };
 
@@ -52,45 +54,49 @@ struct model {
     const char *name;      // general.name, escaped; "" if none
     int n_embd, n_vocab, n_layers;
     int64_t n_ctx_train;
-    int64_t n_ctx_orig;    // before positions were stretched
+    int64_t n_ctx_orig; // before positions were stretched
     float norm_eps;
-    float embd_scale;      // 1: none
-    float attn_scale;      // multiplies q.k
+    float embd_scale;                  // 1: none
+    float attn_scale;                  // multiplies q.k
     float attn_softcap, logit_softcap; // 0: none
-    float logit_scale;     // 1: none
-    float residual_scale;  // of what each half of a block adds; 0: none
+    float logit_scale;                 // 1: none
+    float residual_scale;              // of what each half of a block adds; 0: none
     enum norm_kind norm;
     enum qk_norm qk_norm;
-    bool sinks;            // each head may look at nothing
+    bool sinks; // each head may look at nothing
     enum rope_kind rope_kind;
-    float query_grow;      // > 0: queries grow with their position (rope_freq.grow)
+    float query_grow; // > 0: queries grow with their position (rope_freq.grow)
     int query_grow_every;
-    enum act act;          // of the feed-forward halves
+    enum act act;            // of the feed-forward halves
     struct route_args route; // n_experts 0: there are none
-    int n_ff_shared;       // of the experts that every token uses, as one; 0: none
-    bool fused_ffn;        // ffn_up has the rows of the gate, then its own
-    bool gate_up_pairs;    // where one matrix has both: rows alternate; else all of the gate come first
+    int n_ff_shared;         // of the experts that every token uses, as one; 0: none
+    bool fused_ffn;          // ffn_up has the rows of the gate, then its own
+    bool
+        gate_up_pairs; // where one matrix has both: rows alternate; else all of the gate come first
     struct mla mla;
-    bool tied;             // no output matrix: the embedding is used
+    bool tied; // no output matrix: the embedding is used
     struct vision vision;
     const struct layer *layer; // [n_layers]
     struct arena mem;
 };
 
-/// Reads and checks the keys. `g` must outlive *out. Errors: ERR_FORMAT names the key and the number;
-/// ERR_UNSUPPORTED unknown architecture (lists the known ones).
+/// Reads and checks the keys. `g` must outlive *out. Errors: ERR_FORMAT names the key and the
+/// number; ERR_UNSUPPORTED unknown architecture (lists the known ones).
 MUST_CHECK bool model_read(struct model **out, const struct gguf *g, struct err *e);
 void model_free(struct model *m);
 /// Leaves its vision tower out of the graph.
 void model_drop_vision(struct model *m);
 
-/// The whole computation. Of a vision tower, for now, the weights alone: it has no nodes. *out is the caller's: graph_free(). Weights' `source` is the tensor's index in `g`.
-MUST_CHECK bool model_graph(struct graph **out, const struct model *m, const struct gguf *g, struct err *e);
+/// The whole computation. Of a vision tower, for now, the weights alone: it has no nodes. *out is
+/// the caller's: graph_free(). Weights' `source` is the tensor's index in `g`.
+MUST_CHECK bool model_graph(struct graph **out, const struct model *m, const struct gguf *g,
+                            struct err *e);
 
-/// Tensors of the file that the graph does not use, by index; known: the architecture names it as such
-/// (rope_freqs of unused kinds, ...). Calls back for each. For `show` and the tests.
+/// Tensors of the file that the graph does not use, by index; known: the architecture names it as
+/// such (rope_freqs of unused kinds, ...). Calls back for each. For `show` and the tests.
 typedef void model_unused_fn(void *ctx, int tensor, bool known);
-void model_unused(const struct model *m, const struct graph *g, const struct gguf *f, model_unused_fn *fn, void *ctx);
+void model_unused(const struct model *m, const struct graph *g, const struct gguf *f,
+                  model_unused_fn *fn, void *ctx);
 
 /// Names of the architectures, for messages; NULL at the end.
 const char *model_arch_name(int i);

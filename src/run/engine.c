@@ -1,6 +1,6 @@
 // engine.c - from a path and options to a model that answers.
 
-#include "run/run.h"
+#include "run/run_int.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -132,6 +132,7 @@ static struct place_opts place_opts_of(const struct engine *en, const struct eng
         .goal = o->goal,
         .open_micro_batch = o->micro_batch == 0,
         .ctx_train = en->model->n_ctx_train,
+        .no_advice = o->plan_only, // the caller asks for more of it
         .host_rows_only = en->host_added,
         .num_gpu = o->num_gpu_set ? o->num_gpu : -1,
         .main_gpu = o->main_gpu_set ? o->main_gpu : -1,
@@ -152,25 +153,54 @@ static void suggest_no_vision(struct engine *en, const struct limits *lim, struc
     graph_free(g);
 }
 
-static bool plan_and_load(struct engine *en, const struct engine_opts *o,
-                          load_progress_fn *progress, void *ctx, struct err *e)
+static bool open_model(struct engine *en, const struct engine_opts *o, struct err *e)
 {
-    struct limits lim;
-
     if (!model_read(&en->model, en->gguf, e))
         return false;
     if (o->no_vision)
         model_drop_vision(en->model);
-    if (!make_graph(en, e) || !make_limits(&lim, o, en->model, e) || !devices_open(en, o, e))
+    if (!make_graph(en, e) || !devices_open(en, o, e))
         return false;
     add_host(en);
     en->places = find_places(en->gguf);
-    struct place_opts po = place_opts_of(en, o);
-    if (!place_find(&en->plan, &en->placement, en->graph, en->places, &lim, &po, en->dev,
-                    en->n_devs, e)) {
-        suggest_no_vision(en, &lim, e);
+    return true;
+}
+
+static bool find_plan(struct engine *en, const struct engine_opts *o, struct err *e)
+{
+    struct limits lim;
+
+    if (!open_model(en, o, e) || !make_limits(&lim, o, en->model, e))
         return false;
-    }
+    struct place_opts po = place_opts_of(en, o);
+    if (o->tensor_split != NULL && o->n_tensor_split != en->n_devs - en->host_added)
+        return err_set(e, ERR_ARG, "--tensor-split has %d shares for %d devices",
+                       o->n_tensor_split, en->n_devs - en->host_added);
+    en->asked = (struct question){ .g = en->graph, .w = en->places, .lim = lim, .o = po,
+                                   .devs = en->dev, .n_devs = en->n_devs };
+    if (place_find(&en->plan, &en->placement, en->graph, en->places, &lim, &po, en->dev,
+                   en->n_devs, e))
+        return true;
+    suggest_no_vision(en, &lim, e);
+    return false;
+}
+
+/// The plan in a file, or none.
+static bool read_plan(struct engine *en, const struct engine_opts *o, struct err *e)
+{
+    struct engine_opts own = *o;
+    struct plan_file *f = NULL;
+    bool ok = follow_read(&f, &own, e) && open_model(en, &own, e) && follow_plan(en, f, &own, e);
+
+    plan_file_free(f);
+    return ok;
+}
+
+static bool plan_and_load(struct engine *en, const struct engine_opts *o,
+                          load_progress_fn *progress, void *ctx, struct err *e)
+{
+    if (!(o->plan_path != NULL ? read_plan(en, o, e) : find_plan(en, o, e)))
+        return false;
     if (o->plan_only)
         return true;
     if (!inst_load(&en->inst, en->plan, en->gguf, en->dev, progress, ctx, e))
@@ -196,7 +226,8 @@ bool engine_open(struct engine *en, const char *path, const struct engine_opts *
         ok = plan_and_load(en, o, progress, ctx, e);
         ok = vocabulary_end(&v, &en->tok, ok ? e : &why) && ok;
     }
-    if (!ok)
+    bool can_be_asked = o->plan_only && en->asked.g != NULL && e != NULL && e->code == ERR_NOFIT;
+    if (!ok && !can_be_asked)
         engine_close(en);
     en->load_ns = clock_ns() - start;
     return ok;

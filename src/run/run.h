@@ -39,6 +39,14 @@ const struct plan *inst_plan(const struct inst *in);
 /// Planned and really allocated bytes of a device: equal, or the load failed.
 uint64_t inst_device_bytes(const struct inst *in, int dev);
 
+/// One arena: as planned, as the device gave it in its granules, and as far as it is used.
+struct memory_line {
+    uint64_t planned, reserved, high_water;
+};
+struct memory_line inst_memory(const struct inst *in, int dev, enum arena_kind arena);
+/// All of them, as an object: "devices" with their "arenas", and "host".
+bool inst_memory_json(const struct inst *in, struct buf *out);
+
 struct batch {
     int n_tokens; // 1 .. micro_batch
     const int32_t *token, *pos,
@@ -158,13 +166,15 @@ struct engine_opts {
     enum place_goal goal;
     bool num_gpu_set, main_gpu_set; // Ollama's options: blocks on other devices than the host's,
     int num_gpu, main_gpu;          // and the device that is taken where one is enough
-    const double *tensor_split;     // [n_devs] shares of the blocks; NULL: any
+    const double *tensor_split;     // shares of the blocks, of devices as `on` lists them, and one
+    int n_tensor_split;             // 0 behind them; NULL: any
     bool no_vision; // leave out the tower that sees images
     uint64_t reserve_bytes;
     const char *on;       // "cpu", "sim:64,sim:k80x2", ...; NULL: cpu
     const char *free_mib; // what is free on each of them, "10240,11000"; NULL: all
     bool use_probe;       // predict with what was measured on this machine; false: assumed speeds
     bool plan_only; // stop after the plan: the file may be partial
+    const char *plan_path; // execute this plan (snug plan --json --full) or refuse; NULL: search
 };
 struct engine {
     struct gguf *gguf;
@@ -176,12 +186,15 @@ struct engine {
     bool host_added;             // the last device is the host, for rows of the embedding alone
     struct dev *cpu;             // the threads below simulated devices
     struct weight_place *places; // what the plan knows of the file
+    struct question asked; // what was planned for; g NULL: that was not reached
     struct plan *plan;
     struct placement placement; // why it is this plan
     struct inst *inst; // NULL when plan_only
     struct kv_pool *kv;
     int64_t load_ns;
 };
+/// With plan_only, where no plan fits (ERR_NOFIT) the engine stays open without one, so that it can
+/// be asked what would: engine_close() it then, too.
 MUST_CHECK bool engine_open(struct engine *en, const char *path, const struct engine_opts *o,
                             load_progress_fn *progress, void *ctx, struct err *e);
 void engine_close(struct engine *en);
