@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures build/snug (or $SNUG) beside llama.cpp and against the bars of docs/STATUS.md.
+"""Measures build/snug (or $SNUG) beside its peers (llama.cpp; gguf-parser-go) and against the bars of docs/STATUS.md.
 
     ./dev bench [--peer] [--rounds N] [--models LIST] [--parts LIST] [--threads N] [--json FILE]
 
@@ -9,6 +9,8 @@ Parts (all by default):
   busy    decode speed with one core taken by a process that spins, against the speed before and after
   memory  peak resident set of `snug run` against mapped file + planned bytes
   tokens  MB of text a second read into tokens, by vocabulary; processor time of one thread, the same text and ids
+  plan    processor time of `snug plan --json` and of gguf-parser-go's estimate, head of the file included; and of the
+          search for a placement alone
 Without --peer only snug is measured, and bars that are ratios show the plain figure.
 Everything measured goes into FILE (default build/bench.json).
 """
@@ -37,6 +39,14 @@ VOCABS = {
     "gemma3": "models/gemma-3-270m-q4_k_m.gguf",
 }
 TOKENS_BAR = 3.0
+PEER_PLAN = os.path.join(CACHE, "peer", "bin", "peer-plan")
+MKMODEL = os.path.join(ROOT, "build", "tools", "mkmodel")
+SEARCH = os.path.join(ROOT, "build", "tests", "plan", "test_search")
+PLANNED = ("llama3.1-70b", "gpt-oss-120b")  # the two largest of tests/data/zoo
+PLAN_ON, PLAN_DEVICES = "3090x4", 4
+PLAN_ROUNDS = 15
+PLAN_BAR = 3.0  # times less than the peer
+SEARCH_BARS = {"8 equal": 1.0, "12 unlike": 50.0}  # ms
 TEXT_BYTES, TEXT_TIMES = 900000, (1, 4, 16)
 LINEAR_BAR = 1.3
 BUSY_BAR = 0.40
@@ -228,8 +238,66 @@ def print_tokens(name, got):
           f"{verdict(off, LINEAR_BAR, False)}", flush=True)
 
 
+def cpu_ms(cmd):
+    """Milliseconds of processor time of a whole process, in it and for it."""
+    with tempfile.TemporaryFile() as said:
+        p = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
+        _, p.returncode, usage = os.wait4(p.pid, 0)
+        if p.returncode != 0:
+            said.seek(0)
+            sys.exit(f"{' '.join(cmd)}: failed\n{said.read()[-2000:].decode(errors='replace')}")
+    return 1e3 * (usage.ru_utime + usage.ru_stime)
+
+
+def part_plan(args):
+    report = {"cpu_ms": {}, "search_ms": part_search()}
+    peer = args.peer and os.path.exists(PEER_PLAN)
+    if args.peer and not peer:
+        print(f"plan      without gguf-parser-go: {PEER_PLAN} is not there (./dev bench --peer builds it with go)")
+    with tempfile.TemporaryDirectory() as d:
+        for name in PLANNED:
+            path = os.path.join(d, name + ".gguf")
+            out_of([MKMODEL, "--shape", os.path.join(ROOT, "tests", "data", "zoo", name + ".json"), "--all-merges",
+                    "--holes", path])
+            programs = {"snug": lambda: cpu_ms([SNUG, "plan", path, "--on", PLAN_ON, "--json"])}
+            if peer:
+                programs["peer"] = lambda: cpu_ms([PEER_PLAN, path, str(PLAN_DEVICES)])
+            for measure in programs.values():
+                measure()  # the head comes into the page cache
+            got = report["cpu_ms"][name] = alternate(PLAN_ROUNDS, programs)
+            text = f"{name:13s} plan on {PLAN_ON}   snug {med(got['snug']):7.2f} ms"
+            if peer:
+                ratio = med(got["peer"]) / med(got["snug"])
+                text += f"   gguf-parser-go {med(got['peer']):7.2f} ms   ratio {ratio:5.2f}   bar >= {PLAN_BAR:.2f}  " \
+                        f"{verdict(ratio, PLAN_BAR, True)}"
+            print(text, flush=True)
+            os.unlink(path)
+    return report
+
+
+def part_search():
+    """The slowest of the many searches that the test of the search times, for each bar."""
+    if not os.path.exists(SEARCH):
+        print(f"search    not measured: {os.path.relpath(SEARCH)} is not there (./dev test plan/test_search)")
+        return {}
+    slowest = {}
+    for row in out_of([SEARCH, "--bench"]).splitlines():
+        # "fewest    8 equal  devices x  82,  70 % of all room:     0.008 ms,  7 stages"
+        what, sep, took = row.rpartition(":")
+        for devices in SEARCH_BARS:
+            if sep and f" {devices} " in what:
+                slowest[devices] = max(slowest.get(devices, 0.0), float(took.split()[0]))
+    for devices, bar in SEARCH_BARS.items():
+        if devices not in slowest:
+            sys.exit(f"{SEARCH} --bench: nothing of {devices} devices")
+        print(f"search        {devices + ' devices':17s} at most {slowest[devices]:7.3f} ms   bar <= {bar:.2f} ms  "
+              f"{verdict(slowest[devices], bar, False)}", flush=True)
+    return slowest
+
+
 PARTS = {"speed": part_speed, "first": part_first, "busy": part_busy, "memory": part_memory}  # of each model
-ALL_PARTS = [*PARTS, "tokens"]
+ONCE = {"tokens": part_tokens, "plan": part_plan}
+ALL_PARTS = [*PARTS, *ONCE]
 
 
 def main():
@@ -245,16 +313,16 @@ def main():
     for name in [*parts, *models]:
         if name not in ALL_PARTS and name not in MODELS:
             ap.error(f"no part or model {name}; parts: {' '.join(ALL_PARTS)}; models: {' '.join(MODELS)}")
-    if args.peer and not os.path.exists(PEER):
+    if args.peer and parts != ["plan"] and not os.path.exists(PEER):
         sys.exit(f"{PEER} is not there: `./dev bench --peer` builds it")
 
     load = os.getloadavg()[0]
     if load > 0.3:
         print(f"other programs run here (load {load:.1f}): what follows compares badly", file=sys.stderr)
     report = {"load": load, "threads": args.threads, "rounds": args.rounds, "prompt": PROMPT, "gen": GEN, "models": {}}
-    if "tokens" in parts:
-        report["tokens"] = part_tokens(args)
-        parts.remove("tokens")
+    for part in [part for part in ONCE if part in parts]:
+        report[part] = ONCE[part](args)
+        parts.remove(part)
     for model in models if parts else []:
         path = os.path.join(CACHE, "models", MODELS[model][0])
         if not os.path.exists(path):

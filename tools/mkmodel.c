@@ -17,9 +17,9 @@ static void usage(FILE *f)
             "        [--experts N] [--experts-used N] [--groups N] [--groups-used N] [--shared N]\n"
             "        [--lead N] [--vision]\n"
             "        OUT.gguf\n"
-            "mkmodel --shape ZOO.json [--layers N] [--seed N | --holes] OUT.gguf\n"
+            "mkmodel --shape ZOO.json [--layers N] [--all-merges] [--seed N | --holes] OUT.gguf\n"
             "TYPE: a number format of GGUF, or Q4_K_M. --random: blocks of random bytes, faster.\n"
-            "--holes: no weights, a hole of their length.\n"
+            "--holes: no weights, a hole of their length. --all-merges: as many as the shape has.\n"
             "Architectures:");
     for (int i = 0; arch_name(i); i++)
         fprintf(f, " %s", arch_name(i));
@@ -37,7 +37,7 @@ struct args {
     struct params p;
     const char *shape, *path;
     uint64_t seed;
-    bool random, holes;
+    bool random, holes, all_merges;
 };
 
 static uint64_t number(const char *name, const char *text, uint64_t max)
@@ -77,7 +77,8 @@ static bool flag(struct args *a, const char *name)
                   { "--no-rope", &a->p.no_rope },
                   { "--vision", &a->p.vision },
                   { "--random", &a->random },
-                  { "--holes", &a->holes } };
+                  { "--holes", &a->holes },
+                  { "--all-merges", &a->all_merges } };
     for (size_t i = 0; i < ARRAY_LEN(flags); i++)
         if (strcmp(name, flags[i].name) == 0)
             return *flags[i].to = true;
@@ -158,7 +159,8 @@ int main(int argc, char **argv)
     struct out o;
     struct err e = { 0 };
     out_init(&o);
-    const bool ok = (a.shape ? zoo_write(&o, a.shape, a.p.layers, &e) : arch_write(&o, &a.p, &e)) &&
+    const bool ok = (a.shape ? zoo_write(&o, a.shape, a.p.layers, a.all_merges, &e)
+                             : arch_write(&o, &a.p, &e)) &&
                     (a.holes ? out_write_holes(&o, a.path, &e)
                              : out_write(&o, a.path, a.seed, a.random || a.shape, &e));
     out_done(&o);

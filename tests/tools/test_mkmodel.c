@@ -160,6 +160,30 @@ static void the_same_arguments_give_the_same_bytes(void **state)
         free(bytes[i]);
 }
 
+static void a_shape_has_the_vocabulary_and_the_merges_of_its_model(void **state)
+{
+    const char *dir = dir_or_skip(state, __func__);
+    struct gguf *g =
+        open_made(dir, "--shape tests/data/zoo/llama3.2-1b.json --layers 1 --all-merges --holes");
+    uint64_t n_tokens, n_merges, at = 0;
+    const struct str *token = gguf_arr_strs(g, "tokenizer.ggml.tokens", &n_tokens);
+    const struct str *merge = gguf_arr_strs(g, "tokenizer.ggml.merges", &n_merges);
+
+    assert_int_equal(n_tokens, 128256);
+    assert_int_equal(n_merges, 280147);
+    // Merges are in the order of the tokens that they make, all but the control tokens and bytes.
+    for (uint64_t i = 0; i < n_merges && at < n_tokens; i++) {
+        const char *cut = memchr(merge[i].p, ' ', merge[i].n);
+        const size_t n_left = (size_t)(cut - merge[i].p), n_right = merge[i].n - n_left - 1;
+        while (at < n_tokens &&
+               !(token[at].n == n_left + n_right && memcmp(token[at].p, merge[i].p, n_left) == 0 &&
+                 memcmp(token[at].p + n_left, cut + 1, n_right) == 0))
+            at++;
+    }
+    assert_int_equal(at, n_tokens); // the merges behind the last token make none
+    gguf_close(g);
+}
+
 static void bad_arguments_are_refused(void **state)
 {
     (void)dir_or_skip(state, __func__);
@@ -187,6 +211,7 @@ int main(void)
         cmocka_unit_test(weights_of_every_type_keep_activations_near_1),
         cmocka_unit_test(rows_that_are_no_whole_blocks_fall_back_to_smaller_ones),
         cmocka_unit_test(the_same_arguments_give_the_same_bytes),
+        cmocka_unit_test(a_shape_has_the_vocabulary_and_the_merges_of_its_model),
         cmocka_unit_test(bad_arguments_are_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

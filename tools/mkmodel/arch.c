@@ -628,7 +628,7 @@ static int bpe_keys(const struct job *j)
     };
     out_str(j->o, "tokenizer.ggml.model", "gpt2");
     out_str(j->o, "tokenizer.ggml.pre", strcmp(j->a->pre, "default") ? j->a->pre : "gpt-2");
-    const int n = vocab_write(j->o, TOK_BPE, j->p.vocab, special, ARRAY_LEN(special));
+    const int n = vocab_write(j->o, TOK_BPE, j->p.vocab, 0, special, ARRAY_LEN(special));
     out_u32(j->o, "tokenizer.ggml.bos_token_id", 0);
     out_u32(j->o, "tokenizer.ggml.eos_token_id", 2);
     out_u32(j->o, "tokenizer.ggml.padding_token_id", 0);
@@ -693,7 +693,7 @@ static int spm_keys(const struct job *j)
 
     out_str(j->o, "tokenizer.ggml.model", "llama");
     out_str(j->o, "tokenizer.ggml.pre", "default");
-    const int n = vocab_write(j->o, TOK_SPM, j->p.vocab, s->special, n_special);
+    const int n = vocab_write(j->o, TOK_SPM, j->p.vocab, 0, s->special, n_special);
     out_u32(j->o, "tokenizer.ggml.bos_token_id", (uint32_t)s->bos);
     out_u32(j->o, "tokenizer.ggml.eos_token_id", (uint32_t)s->eos);
     out_u32(j->o, "tokenizer.ggml.unknown_token_id", (uint32_t)s->unk);

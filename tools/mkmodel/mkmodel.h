@@ -98,9 +98,10 @@ struct special {
     const char *text;
 };
 /// Writes tokenizer.ggml.tokens, .token_type and .merges or .scores: the specials at their ids, 256
-/// bytes, common pieces of English, and unused tokens up to `n`. Returns the number of tokens.
-int vocab_write(struct out *o, enum tok_kind kind, int n, const struct special *special,
-                int n_special);
+/// bytes, common pieces of English, and unused tokens up to `n`; with `n_merges`, words instead,
+/// and so many merges. Returns the number of tokens.
+int vocab_write(struct out *o, enum tok_kind kind, int n, int n_merges,
+                const struct special *special, int n_special);
 
 // --- what to make
 // -----------------------------------------------------------------------------------
@@ -121,8 +122,8 @@ MUST_CHECK bool arch_write(struct out *o, const struct params *p, struct err *e)
 const char *arch_name(int i); // NULL at the end
 
 /// A real model's shape: keys and tensors as a JSON file lists them (zoo.c). `layers`: only the
-/// first ones, if not 0.
-MUST_CHECK bool zoo_write(struct out *o, const char *path, int layers, struct err *e);
+/// first ones, if not 0. `merges`: as many as the file lists, not a few.
+MUST_CHECK bool zoo_write(struct out *o, const char *path, int layers, bool merges, struct err *e);
 
 extern const char chat_template_chatml[], chat_template_gemma[], chat_template_phi3[];
 

@@ -1,4 +1,5 @@
-// vocab.c - small vocabularies that tokenize any text, English a little shorter.
+// vocab.c - vocabularies that tokenize any text, English a little shorter: small ones, or with made
+// words as large as a real one.
 
 #include "mkmodel/mkmodel.h"
 
@@ -148,20 +149,64 @@ static void add_pieces(struct vocab *v)
         add(v, "\n", NORMAL, -(float)ARRAY_LEN(merges) - 100);
 }
 
-static void write_merges(struct out *o, enum tok_kind kind)
+/// The two parts of a made word: two letters of this alphabet, " " and two, or " " and four. A part
+/// is a letter or a word before it, and none of the pieces above.
+static void made_word(int i, char left[8], char right[8])
 {
-    out_arr(o, "tokenizer.ggml.merges", GGUF_STR, ARRAY_LEN(merges));
-    for (size_t i = 0; i < ARRAY_LEN(merges); i++) {
-        char a[64], b[64], both[130];
-        piece_text(a, kind, merges[i][0]);
-        piece_text(b, kind, merges[i][1]);
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    const int n = (int)sizeof letters - 1, pairs = n * n, k = i - 2 * pairs;
+
+    ASSERT(k < pairs * pairs);
+    if (i < pairs) {
+        (void)snprintf(left, 8, "%c", letters[i / n]);
+        (void)snprintf(right, 8, "%c", letters[i % n]);
+    } else if (k < 0) {
+        (void)snprintf(left, 8, " ");
+        (void)snprintf(right, 8, "%c%c", letters[(i - pairs) / n], letters[i % n]);
+    } else {
+        (void)snprintf(left, 8, " %c%c", letters[k / pairs / n], letters[k / pairs % n]);
+        (void)snprintf(right, 8, "%c%c", letters[k % pairs / n], letters[k % n]);
+    }
+}
+
+/// What no id has yet: made words, or tokens that are not used.
+static void add_rest(struct vocab *v, bool words)
+{
+    int n_made = 0;
+    for (int i = 0; i < v->n; i++) {
+        char left[8], right[8], whole[16], text[64];
+        if (v->text[i][0] != 0)
+            continue;
+        if (words) {
+            made_word(n_made++, left, right);
+            (void)snprintf(whole, sizeof whole, "%s%s", left, right);
+            piece_text(text, v->kind, whole);
+        } else {
+            (void)snprintf(text, sizeof text, "[unused%d]", i);
+        }
+        put(v, i, text, words ? NORMAL : UNUSED, -1000);
+    }
+}
+
+/// The merges of the pieces, and those of made words up to `n`; the last of them may make no token.
+static void write_merges(struct out *o, enum tok_kind kind, int n)
+{
+    const int natural = (int)ARRAY_LEN(merges);
+    n = n > natural ? n : natural;
+    out_arr(o, "tokenizer.ggml.merges", GGUF_STR, (uint64_t)n);
+    for (int i = 0; i < n; i++) {
+        char left[8], right[8], a[64], b[64], both[130];
+        if (i >= natural)
+            made_word(i - natural, left, right);
+        piece_text(a, kind, i < natural ? merges[i][0] : left);
+        piece_text(b, kind, i < natural ? merges[i][1] : right);
         (void)snprintf(both, sizeof both, "%s %s", a, b);
         out_raw_str(o, both);
     }
 }
 
-int vocab_write(struct out *o, enum tok_kind kind, int n, const struct special *special,
-                int n_special)
+int vocab_write(struct out *o, enum tok_kind kind, int n, int n_merges,
+                const struct special *special, int n_special)
 {
     const int natural = n_special + 256 + (int)ARRAY_LEN(merges) + (kind == TOK_SPM ? 96 : 0);
     n = n > natural ? n : natural;
@@ -182,12 +227,7 @@ int vocab_write(struct out *o, enum tok_kind kind, int n, const struct special *
             add(&v, special[i].text, CONTROL, -1000);
     add_bytes(&v);
     add_pieces(&v);
-    for (int i = 0; i < n; i++) {
-        char text[64];
-        (void)snprintf(text, sizeof text, "[unused%d]", i);
-        if (v.text[i][0] == 0)
-            put(&v, i, text, UNUSED, -1000);
-    }
+    add_rest(&v, n_merges > 0);
 
     out_arr(o, "tokenizer.ggml.tokens", GGUF_STR, (uint64_t)n);
     for (int i = 0; i < n; i++)
@@ -199,7 +239,7 @@ int vocab_write(struct out *o, enum tok_kind kind, int n, const struct special *
     out_arr(o, "tokenizer.ggml.token_type", GGUF_I32, (uint64_t)n);
     out_raw(o, v.type, (size_t)n * sizeof *v.type);
     if (kind == TOK_BPE)
-        write_merges(o, kind);
+        write_merges(o, kind, n_merges);
 
     free(v.text);
     free(v.type);

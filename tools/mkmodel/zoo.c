@@ -37,8 +37,13 @@ static int token_id(const json_t *kv, const char *name)
     return v ? (int)json_integer_value(v) : -1;
 }
 
+static int synth_length(const json_t *v)
+{
+    return (int)json_integer_value(json_object_get(v, "n"));
+}
+
 /// A vocabulary of `n` tokens with control tokens where the keys say they are.
-static void vocab(struct out *o, const json_t *kv, int n)
+static void vocab(struct out *o, const json_t *kv, int n, bool merges)
 {
     const char *model = json_string_value(find_key(kv, "tokenizer.ggml.model"));
     const bool bpe = !model || strcmp(model, "gpt2") == 0;
@@ -59,15 +64,15 @@ static void vocab(struct out *o, const json_t *kv, int n)
         if (!taken)
             have[n_have++] = want[i];
     }
-    vocab_write(o, bpe ? TOK_BPE : TOK_SPM, n, have, n_have);
+    const int n_merges = merges ? synth_length(find_key(kv, "tokenizer.ggml.merges")) : 0;
+    vocab_write(o, bpe ? TOK_BPE : TOK_SPM, n, n_merges, have, n_have);
 }
 
-static void synth(struct out *o, const json_t *kv, const char *name, const json_t *v)
+static void synth(struct out *o, const json_t *kv, const char *name, const json_t *v, bool merges)
 {
     const char *what = text(v, "synth");
     if (strcmp(what, "tokens") == 0)
-        vocab(o, kv,
-              (int)json_integer_value(json_object_get(v, "n"))); // and all that goes with them
+        vocab(o, kv, synth_length(v), merges); // and all that goes with them
     else if (strcmp(what, "filler") == 0)
         out_str(o, name, chat_template_chatml);
 }
@@ -82,10 +87,10 @@ static void int_array(struct out *o, const char *name, const json_t *v)
 }
 
 static bool key(struct out *o, const json_t *kv, const char *name, const char *type,
-                const json_t *v, struct err *e)
+                const json_t *v, bool merges, struct err *e)
 {
     if (json_is_object(v))
-        synth(o, kv, name, v);
+        synth(o, kv, name, v, merges);
     else if (strcmp(type, "str") == 0 && json_is_string(v))
         out_str(o, name, json_string_value(v));
     else if (strcmp(type, "f32") == 0)
@@ -220,7 +225,7 @@ static bool ends_with(const char *s, const char *end)
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
-bool zoo_write(struct out *o, const char *path, int layers, struct err *e)
+bool zoo_write(struct out *o, const char *path, int layers, bool merges, struct err *e)
 {
     json_error_t je;
     json_t *doc = json_load_file(path, 0, &je);
@@ -246,7 +251,7 @@ bool zoo_write(struct out *o, const char *path, int layers, struct err *e)
             if (layers != 0 && layers < n_layers)
                 n_layers = layers;
             out_u32(o, name, (uint32_t)n_layers);
-        } else if (!(ok = key(o, kv, name, type, v, e))) {
+        } else if (!(ok = key(o, kv, name, type, v, merges, e))) {
             break;
         }
     }
