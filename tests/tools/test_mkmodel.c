@@ -160,6 +160,13 @@ static void the_same_arguments_give_the_same_bytes(void **state)
         free(bytes[i]);
 }
 
+static int by_text(const void *a, const void *b)
+{
+    const struct str *x = a, *y = b;
+    const int order = memcmp(x->p, y->p, x->n < y->n ? x->n : y->n);
+    return order != 0 ? order : (x->n > y->n) - (x->n < y->n);
+}
+
 static void a_shape_has_the_vocabulary_and_the_merges_of_its_model(void **state)
 {
     const char *dir = dir_or_skip(state, __func__);
@@ -181,6 +188,13 @@ static void a_shape_has_the_vocabulary_and_the_merges_of_its_model(void **state)
             at++;
     }
     assert_int_equal(at, n_tokens); // the merges behind the last token make none
+
+    struct str *sorted = xmalloc(n_tokens * sizeof *sorted);
+    memcpy(sorted, token, n_tokens * sizeof *sorted);
+    qsort(sorted, n_tokens, sizeof *sorted, by_text);
+    for (uint64_t i = 1; i < n_tokens; i++)
+        assert_int_not_equal(by_text(&sorted[i - 1], &sorted[i]), 0);
+    free(sorted);
     gguf_close(g);
 }
 
