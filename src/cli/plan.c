@@ -82,7 +82,12 @@ static bool say_plan(const struct cli_args *a, const struct engine *en, struct p
         x->suggestion = more;
         x->n_suggestions = r.n_more;
         x->max_context = r.max_ctx;
-        return plan_json(en->plan, x, out);
+        struct stage_costs *stages =
+            a->full && en->placement.devices > 1 ? stage_costs_of(en->plan) : NULL;
+        x->stages = stages;
+        bool ok = plan_json(en->plan, x, out);
+        stage_costs_free(stages);
+        return ok;
     }
     return report_screen(&r, out) &&
            (!a->full || (buf_addz(out, "\n") && plan_dump(en->plan, out)));

@@ -417,12 +417,10 @@ static bool read_stage_table(const struct from *f, const json_t *table, struct f
     return true;
 }
 
-static bool read_stages(const struct from *f, struct plan_file *p)
+static bool read_stages(const struct from *f, const struct plan_file *p, struct file_stages *s)
 {
-    struct file_stages *s = arena_alloc(f->mem, sizeof(*s));
     const json_t *tables;
 
-    p->stages = s;
     if (!get_array(f, "bytes", MAX_FILE_DEVS, &tables, &s->n_tables))
         return false;
     s->bytes = arena_alloc(f->mem, (size_t)(s->n_tables + 1) * sizeof(*s->bytes));
@@ -441,14 +439,24 @@ static bool read_stages(const struct from *f, struct plan_file *p)
 
 static bool read_minimal(const struct from *f, struct plan_file *p)
 {
-    struct from m, s;
-    const json_t *proof;
+    const json_t *proof, *list;
+    struct from m, at;
+    char where[64];
     int n;
 
-    return get_object(f, "minimal", &m) && get_int(&m, "devices", 0, MAX_FILE_DEVS, &p->minimal) &&
-           get_bool(&m, "proved", &p->proved) && get_array(&m, "proof", 1000, &proof, &n) &&
-           (json_object_get(m.o, "stages") == NULL ||
-            (get_object(&m, "stages", &s) && read_stages(&s, p)));
+    if (!get_object(f, "minimal", &m) || !get_int(&m, "devices", 0, MAX_FILE_DEVS, &p->minimal) ||
+        !get_bool(&m, "proved", &p->proved) || !get_array(&m, "proof", 1000, &proof, &n))
+        return false;
+    if (json_object_get(m.o, "stages") == NULL)
+        return true;
+    if (!get_array(&m, "stages", 2, &list, &p->n_stages))
+        return false;
+    p->stages = arena_alloc(f->mem, 2 * sizeof(*p->stages));
+    for (int i = 0; i < p->n_stages; i++)
+        if (!element(&m, "minimal.stages", list, i, where, &at) ||
+            !read_stages(&at, p, &p->stages[i]))
+            return false;
+    return true;
 }
 
 // --- the whole

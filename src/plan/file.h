@@ -71,7 +71,7 @@ struct file_step {
     int src[NODE_SRC], dst[NODE_DST], scratch;
 };
 
-/// minimal.stages
+/// An element of minimal.stages.
 struct file_stages {
     int n_units, n_tables;
     int *unit_of;     // [n_parts + 1], part 0 first
@@ -92,7 +92,8 @@ struct plan_file {
     uint64_t digest_here;                             // of what was read
     int devices_used, minimal;
     bool proved;
-    struct file_stages *stages; // NULL: it states none
+    int n_stages;
+    struct file_stages *stages; // [n_stages]
     uint64_t host_mapped, host_pinned, host_heap, host_staging;
     int n_host_parts;
     const char **host_part;

@@ -234,7 +234,7 @@ static bool stage_table(const struct writer *w, const struct stage_costs *s, int
 /// bytes[table][from][to - from - 1] of the stage of units [from, to).
 static bool stages(const struct writer *w, const struct stage_costs *s)
 {
-    bool ok = buf_addz(w->out, ",\n    \"stages\": {\"unit_of\": [");
+    bool ok = buf_addz(w->out, "{\"unit_of\": [");
 
     for (int i = 0; i < w->p->n_parts && ok; i++)
         ok = buf_printf(w->out, "%s%d", i > 0 ? ", " : "", s->unit_of[i]);
@@ -258,8 +258,11 @@ static bool minimal(const struct writer *w)
         ok = buf_addz(w->out, i > 0 ? ", " : "") &&
              buf_json_text(w->out, why->proof[i], strlen(why->proof[i]));
     ok = ok && buf_addz(w->out, "]");
-    if (w->x->full && w->x->stages != NULL)
-        ok = ok && stages(w, w->x->stages);
+    if (!w->x->full || w->x->stages == NULL)
+        return ok && buf_addz(w->out, "},\n");
+    ok = ok && buf_addz(w->out, ",\n    \"stages\": [");
+    for (const struct stage_costs *v = w->x->stages; v != NULL && ok; v = v->next)
+        ok = stages(w, v) && buf_addz(w->out, v->next != NULL ? ", " : "]");
     return ok && buf_addz(w->out, "},\n");
 }
 

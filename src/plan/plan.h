@@ -143,12 +143,17 @@ struct gguf;
 
 /// The figures that a proof of minimality stands on: what stages of units cost on each device.
 struct stage_costs {
+    struct stage_costs *next; // the same with other parts on the host; NULL: that is all
     int n_units;
-    const int *unit_of;           // [n_parts]; -1: not to be placed
-    int n_tables;                 // devices of one kind share one
-    const int *table_of;          // [n_devs]; -1: none
-    const uint64_t *const *bytes; // [n_tables][from * (n_units + 1) + to]: arenas and rounding
+    int *unit_of;     // [n_parts]; -1: on the host
+    int n_tables;     // devices of one kind share one
+    int *table_of;    // [n_devs]; -1: none
+    uint64_t **bytes; // [n_tables][from * (n_units + 1) + to]: arenas and rounding
 };
+/// Of `p`'s model and limits on `p`'s devices: with the embedding on one of them and, where there is
+/// a host, with it there. stage_costs_free().
+struct stage_costs *stage_costs_of(const struct plan *p);
+void stage_costs_free(struct stage_costs *s); // NULL is fine
 
 /// What its JSON says besides the plan. All of it may be 0 or NULL.
 struct plan_extra {

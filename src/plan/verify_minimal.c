@@ -4,7 +4,8 @@
 // the plan's: from the start, all places that a run on one of them can reach, then on another, and
 // so on. If none of the sets reaches the end, fewer do not do. First with weights and KV alone,
 // which no stage can be without; where these do not decide it, with the costs that the plan states
-// for each stage, after these were held against the first.
+// for each stage, after these were held against the first and against the plan's own stages. These
+// come with the embedding on a device and, where there is a host, with it there.
 
 #include "plan/verify_int.h"
 
@@ -15,8 +16,7 @@
 enum { MAX_SETS = 1 << 16, MAX_CLASSES = 64 };
 
 /// Devices that cannot be told apart: how many, and how far each gets from each start.
-struct class
-{
+struct class {
     uint64_t room, granule;
     int table, count;
     int *reach; // [n + 1] the last unit that a run from here can end before
@@ -24,29 +24,30 @@ struct class
 
 struct proof {
     struct verifier *v;
-    int n;           // units
-    int *unit;       // [n_parts] of the graph, -1: not to be placed
-    uint64_t *least; // [from * (n + 1) + to] weights and KV, without rounding
+    const struct file_stages *s; // NULL: weights and KV alone
+    int n;                       // units
+    int *unit;                   // [n_parts] of the graph, -1: not to be placed
+    uint64_t *least;             // [from * (n + 1) + to] weights and KV, without rounding
     struct class c[MAX_CLASSES];
     int n_classes;
     int64_t sets; // looked at
 };
 
-/// The units are the parts that no in-place device has.
+/// Stated, or the parts that no in-place device has.
 static void find_units(struct proof *p)
 {
     const struct plan_file *f = p->v->f;
     int n_parts = graph_n_parts(p->v->g);
 
+    p->n = p->s != NULL ? p->s->n_units : 0;
     p->unit = xcalloc((size_t)n_parts, sizeof(*p->unit));
     p->unit[0] = -1;
-    for (int i = 1; i < n_parts; i++)
-        p->unit[i] = f->dev[f->part_dev[i - 1]].in_place ? -1 : f->stages != NULL ? 0 : p->n++;
-    if (f->stages == NULL)
-        return;
-    p->n = f->stages->n_units;
-    for (int i = 1; i < n_parts; i++)
-        p->unit[i] = f->stages->unit_of[i];
+    for (int i = 1; i < n_parts; i++) {
+        if (p->s != NULL)
+            p->unit[i] = p->s->unit_of[i];
+        else
+            p->unit[i] = f->dev[f->part_dev[i - 1]].in_place ? -1 : p->n++;
+    }
 }
 
 static bool counted(const struct tensor *const *seen, int n, const struct tensor *t)
@@ -119,7 +120,7 @@ static void find_classes(struct proof *p)
     for (int d = 0; d < f->n_devs; d++) {
         struct class x = { .room = room_of(f, &f->dev[d]),
                            .granule = f->dev[d].granule,
-                           .table = f->stages != NULL ? f->stages->table_of[d] : -1,
+                           .table = p->s != NULL ? p->s->table_of[d] : -1,
                            .count = 1 };
         int c = 0;
         if (f->dev[d].in_place)
@@ -136,20 +137,20 @@ static void find_classes(struct proof *p)
     }
 }
 
-static uint64_t cost(const struct proof *p, const struct class *c, bool stated, int from, int to)
+static uint64_t cost(const struct proof *p, const struct class *c, int from, int to)
 {
     int at = from * (p->n + 1) + to;
 
-    return stated ? p->v->f->stages->bytes[c->table][at] : p->least[at];
+    return p->s == NULL ? p->least[at] : c->table >= 0 ? p->s->bytes[c->table][at] : 0;
 }
 
 /// More units never take less, so the first that does not fit ends it.
-static void find_reach(struct proof *p, bool stated)
+static void find_reach(struct proof *p)
 {
     for (int c = 0; c < p->n_classes; c++)
         for (int from = 0; from <= p->n; from++) {
             int to = from;
-            while (to < p->n && cost(p, &p->c[c], stated, from, to + 1) <= p->c[c].room)
+            while (to < p->n && cost(p, &p->c[c], from, to + 1) <= p->c[c].room)
                 to++;
             p->c[c].reach[from] = to;
         }
@@ -168,6 +169,14 @@ static int count_sets(const struct proof *p)
     return (int)n;
 }
 
+/// Where a device of class `c` gets from what `before` has reached.
+static void go_on(const struct proof *p, int c, const bool *before, bool *here)
+{
+    for (int i = 0; i <= p->n; i++)
+        for (int j = i; before[i] && j <= p->c[c].reach[i]; j++)
+            here[j] = true;
+}
+
 /// Whether any `k` devices reach the end.
 static bool some_set_holds(struct proof *p, int k)
 {
@@ -179,59 +188,91 @@ static bool some_set_holds(struct proof *p, int k)
     to[0] = true;
     for (int s = 0; s < n_sets && !found; s++) { // smaller ones have smaller numbers
         int rest = s, size = 0, step = 1;
-        bool *here = to + (size_t)s * (size_t)width;
         for (int c = 0; c < p->n_classes; c++) {
             int have = rest % (p->c[c].count + 1);
+            if (have > 0)
+                go_on(p, c, to + (size_t)(s - step) * (size_t)width,
+                      to + (size_t)s * (size_t)width);
             rest /= p->c[c].count + 1;
             size += have;
-            const bool *before = to + (size_t)(s - step) * (size_t)width;
-            for (int i = 0; have > 0 && i <= p->n; i++)
-                for (int j = i; before[i] && j <= p->c[c].reach[i]; j++)
-                    here[j] = true;
             step *= p->c[c].count + 1;
         }
         p->sets += size == k;
-        found = size <= k && here[p->n];
+        found = size <= k && to[(size_t)s * (size_t)width + (size_t)p->n];
     }
     free(to);
     return found;
+}
+
+/// Whether these are the stages of this plan's kind: the host has the same parts.
+static bool is_own(const struct proof *p)
+{
+    for (int i = 1; i < graph_n_parts(p->v->g); i++)
+        if (p->v->f->dev[p->v->f->part_dev[i - 1]].in_place != (p->unit[i] < 0))
+            return false;
+    return true;
+}
+
+/// Parts in order, in units without a gap; only an embedding may be on the host.
+static void check_units(struct proof *p)
+{
+    int at = -1;
+
+    for (int i = 1; i < graph_n_parts(p->v->g); i++) {
+        int u = p->unit[i];
+        bool embed = graph_part(p->v->g, i)->kind == PART_EMBED;
+        if (u < 0 ? !embed : u < at || u > at + 1)
+            verify_wrong(p->v, "minimal.stages.unit_of[%d]: %d is not in the order of parts", i, u);
+        at = u > at ? u : at;
+    }
+    if (at != p->n - 1)
+        verify_wrong(p->v, "minimal.stages.unit_of: %d units, costs are of %d", at + 1, p->n);
+}
+
+/// What device `d` was planned to take, beside what is stated for its units. Stated costs have
+/// scratch at the peak of its live bytes, which a packing may miss.
+static void check_own_stage(struct proof *p, int d)
+{
+    const struct file_dev *x = &p->v->f->dev[d];
+    int from = p->n, to = -1, t = p->s->table_of[d];
+
+    for (int i = 1; i < graph_n_parts(p->v->g); i++)
+        if (p->v->f->part_dev[i - 1] == d) {
+            from = p->unit[i] < from ? p->unit[i] : from;
+            to = p->unit[i] + 1 > to ? p->unit[i] + 1 : to;
+        }
+    if (to < 0)
+        return;
+    uint64_t is = x->planned - x->line[FILE_DRIVER] - x->line[FILE_RESERVE];
+    uint64_t above =
+        verify_up(x->line[ARENA_SCRATCH], x->granule) - verify_up(x->scratch_bound, x->granule);
+    if (p->s->bytes[t][from * (p->n + 1) + to] != is - above)
+        verify_wrong(p->v,
+                     "minimal.stages: units %d to %d on device %d: %" PRIu64
+                     " bytes, planned are %" PRIu64,
+                     from, to - 1, d, p->s->bytes[t][from * (p->n + 1) + to], is - above);
 }
 
 /// The stated costs are those of this plan's own stages, and none is below what it must hold.
 static bool check_stages(struct proof *p)
 {
     const struct plan_file *f = p->v->f;
-    int before = p->v->out->n_wrong, n_parts = graph_n_parts(p->v->g), width = p->n + 1;
+    int before = p->v->out->n_wrong, width = p->n + 1;
 
-    for (int i = 1; i < n_parts; i++) {
-        bool placed = !f->dev[f->part_dev[i - 1]].in_place;
-        if (placed != (p->unit[i] >= 0) || (placed && i > 1 && p->unit[i] < p->unit[i - 1]))
-            verify_wrong(p->v, "minimal.stages.unit_of[%d]: %d is not in the order of parts", i,
-                         p->unit[i]);
-    }
-    for (int d = 0; d < f->n_devs; d++) {
-        int from = p->n, to = -1, t = f->stages->table_of[d];
-        for (int i = 1; i < n_parts; i++)
-            if (f->part_dev[i - 1] == d && p->unit[i] >= 0) {
-                from = p->unit[i] < from ? p->unit[i] : from;
-                to = p->unit[i] + 1 > to ? p->unit[i] + 1 : to;
-            }
-        if (f->dev[d].in_place || (t < 0 && to < 0))
+    check_units(p);
+    for (int d = 0; d < f->n_devs && p->v->out->n_wrong == before; d++) {
+        int t = p->s->table_of[d];
+        if (f->dev[d].in_place)
             continue;
         if (t < 0) {
             verify_wrong(p->v, "minimal.stages.table_of[%d]: the device has no table", d);
             continue;
         }
-        uint64_t is =
-            f->dev[d].planned - f->dev[d].line[FILE_DRIVER] - f->dev[d].line[FILE_RESERVE];
-        if (to >= 0 && f->stages->bytes[t][from * width + to] != is)
-            verify_wrong(p->v,
-                         "minimal.stages: units %d to %d on device %d: %" PRIu64
-                         " bytes, planned are %" PRIu64,
-                         from, to - 1, d, f->stages->bytes[t][from * width + to], is);
+        if (is_own(p))
+            check_own_stage(p, d);
         for (int a = 0; a < p->n; a++)
             for (int b = a + 1; b <= p->n; b++)
-                if (f->stages->bytes[t][a * width + b] < p->least[a * width + b])
+                if (p->s->bytes[t][a * width + b] < p->least[a * width + b])
                     verify_wrong(p->v,
                                  "minimal.stages: units %d to %d on device %d: less than "
                                  "their weights and KV",
@@ -248,53 +289,85 @@ static bool has_blocks_on_host(const struct plan_file *f, const struct graph *g)
     return false;
 }
 
-static void prove(struct proof *p, int k)
-{
-    const struct plan_file *f = p->v->f;
+enum answer { NONE_HOLDS, SOME_HOLD, NOT_TOLD };
 
-    find_units(p);
-    find_least(p);
-    find_classes(p);
-    if (count_sets(p) < 0) {
-        verify_open(p->v, "minimality: more than %d sets of unlike devices", MAX_SETS);
-        return;
+/// Whether any `k` devices hold these stages; *sets: how many unlike sets there are.
+static enum answer some_hold(struct verifier *v, const struct file_stages *s, int k, int64_t *sets)
+{
+    struct proof p = { .v = v, .s = s };
+    enum answer a = NOT_TOLD;
+
+    find_units(&p);
+    find_least(&p);
+    find_classes(&p);
+    if (count_sets(&p) < 0) {
+        verify_open(v, "minimality: more than %d sets of unlike devices", MAX_SETS);
+    } else if (s == NULL || check_stages(&p)) {
+        find_reach(&p);
+        a = some_set_holds(&p, k) ? SOME_HOLD : NONE_HOLDS;
     }
-    if (f->stages != NULL && !check_stages(p))
-        return;
-    find_reach(p, false);
-    if (!some_set_holds(p, k)) {
-        verify_fine(p->v,
+    *sets = p.sets;
+    for (int c = 0; c < p.n_classes; c++)
+        free(p.c[c].reach);
+    free(p.unit);
+    free(p.least);
+    return a;
+}
+
+/// All parts on devices must be among the stages stated, and the embedding on a host if there is
+/// one.
+static bool has_all_variants(const struct verifier *v)
+{
+    bool host = false, all = false, without = false;
+
+    for (int d = 0; d < v->f->n_devs; d++)
+        host = host || v->f->dev[d].in_place;
+    for (int i = 0; i < v->f->n_stages; i++) {
+        bool embed = true;
+        for (int k = 1; k < graph_n_parts(v->g); k++)
+            if (graph_part(v->g, k)->kind == PART_EMBED && v->f->stages[i].unit_of[k] < 0)
+                embed = false;
+        all = all || embed;
+        without = without || !embed;
+    }
+    return all && (without || !host);
+}
+
+static void prove(struct verifier *v, int k)
+{
+    int64_t sets;
+    enum answer a = some_hold(v, NULL, k, &sets);
+
+    if (a == NONE_HOLDS)
+        verify_fine(v,
                     "minimal: %d devices; of %" PRId64 " unlike sets of %d none holds "
                     "weights and KV alone",
-                    k + 1, p->sets, k);
+                    k + 1, sets, k);
+    if (a != SOME_HOLD)
         return;
-    }
-    if (f->stages == NULL) {
-        verify_wrong(p->v,
+    if (!has_all_variants(v)) {
+        verify_wrong(v,
                      "minimal.proved: %d devices hold weights and KV, and the plan states no "
                      "costs of stages that would rule them out",
                      k);
         return;
     }
-    for (int c = 0; c < p->n_classes; c++)
-        if (p->c[c].table < 0) {
-            verify_wrong(p->v, "minimal.stages.table_of: not every device has a table");
+    for (int i = 0; i < v->f->n_stages; i++) {
+        a = some_hold(v, &v->f->stages[i], k, &sets);
+        if (a == SOME_HOLD)
+            verify_wrong(v, "minimal.devices: %d, by the costs that it states %d would do", k + 1,
+                         k);
+        if (a != NONE_HOLDS)
             return;
-        }
-    find_reach(p, true);
-    if (some_set_holds(p, k))
-        verify_wrong(p->v, "minimal.devices: %d, by the costs that it states %d would do", k + 1,
-                     k);
-    else
-        verify_fine(p->v,
-                    "minimal: %d devices; of %" PRId64 " unlike sets of %d none holds the "
-                    "stages at the costs stated",
-                    k + 1, p->sets, k);
+    }
+    verify_fine(v,
+                "minimal: %d devices; of %" PRId64 " unlike sets of %d none holds the "
+                "stages at the costs stated",
+                k + 1, sets, k);
 }
 
 void verify_minimal(struct verifier *v)
 {
-    struct proof p = { .v = v };
     int used = 0;
 
     for (int d = 0; d < v->f->n_devs; d++)
@@ -314,9 +387,5 @@ void verify_minimal(struct verifier *v)
         verify_open(v, "minimality: the plan does not say that fewer devices would not do");
         return;
     }
-    prove(&p, used - 1);
-    for (int c = 0; c < p.n_classes; c++)
-        free(p.c[c].reach);
-    free(p.unit);
-    free(p.least);
+    prove(v, used - 1);
 }

@@ -278,10 +278,10 @@ static void say_weights(struct verifier *v)
 // --- bounds and overlap
 // ---------------------------------------------------------------------------
 
-static const struct file_arena *find_arena(const struct plan_file *f, int dev, int arena)
+static const struct file_arena *find_arena(const struct plan_file *f, int dev, enum arena_kind arena)
 {
     for (int i = 0; i < f->n_arenas; i++)
-        if (f->arena[i].dev == dev && f->arena[i].arena == (enum arena_kind)arena)
+        if (f->arena[i].dev == dev && f->arena[i].arena == arena)
             return &f->arena[i];
     return NULL;
 }
@@ -412,7 +412,7 @@ static void check_arenas(struct verifier *v)
                          " it is %" PRIu64,
                          i, a->reserved, v->f->dev[a->dev].granule,
                          verify_up(a->bytes, v->f->dev[a->dev].granule));
-        if (find_arena(v->f, a->dev, (int)a->arena) != a)
+        if (find_arena(v->f, a->dev, a->arena) != a)
             verify_wrong(v, "arenas[%d]: %s of device %d a second time", i,
                          arena_kind_name(a->arena), a->dev);
     }
