@@ -68,3 +68,14 @@ def test_rules_hold_for_every_architecture(tmp_path, what):
         own = plan_bytes(path, "--ctx", 2048)
         check(path, own["tensor_bytes"] + own["unused_bytes"], "--kv", "q8_0", "--ctx", 777, "--micro-batch", micro_batch,
               "--slots", 2)
+
+
+@pytest.mark.parametrize("shape", ZOO, ids=lambda p: p.stem)
+def test_weights_are_the_buffers_that_llama_cpp_prints(skeleton, shape):
+    """A full offload without row padding, in MiB of two decimals; a tied table is on its device only, there on the host too."""
+    doc = json.loads(shape.read_text())
+    j, s = snug_json("plan", skeleton(shape), "--on", "sim:400000"), doc["summary"]
+    device = j["devices"][0]["bytes"]["weights"] - j["devices"][0]["weights_padding_bytes"]
+    assert device / 2**20 == pytest.approx(s["full_offload_plain_mib"], abs=0.006)
+    if not doc["tied_embeddings"]:
+        assert j["host"]["mapped"] / 2**20 == pytest.approx(s["full_offload_host_mib"], abs=0.006)
