@@ -153,53 +153,67 @@ static void suggest_no_vision(struct engine *en, const struct limits *lim, struc
     graph_free(g);
 }
 
-static bool open_model(struct engine *en, const struct engine_opts *o, struct err *e)
+/// What the file describes. Errors name it.
+static bool read_model(struct engine *en, const struct engine_opts *o, const char *path,
+                       struct err *e)
 {
-    if (!model_read(&en->model, en->gguf, e))
-        return false;
-    if (o->no_vision)
+    char name[512];
+    bool ok = model_read(&en->model, en->gguf, e);
+
+    if (ok && o->no_vision)
         model_drop_vision(en->model);
-    if (!make_graph(en, e) || !devices_open(en, o, e))
+    return (ok && make_graph(en, e)) ||
+           err_add(e, "%s", err_bytes(name, sizeof(name), path, strlen(path)));
+}
+
+static bool open_model(struct engine *en, const struct engine_opts *o, const char *path,
+                       struct err *e)
+{
+    if (!read_model(en, o, path, e) || !devices_open(en, o, e))
         return false;
     add_host(en);
     en->places = find_places(en->gguf);
     return true;
 }
 
-static bool find_plan(struct engine *en, const struct engine_opts *o, struct err *e)
+static bool find_plan(struct engine *en, const struct engine_opts *o, const char *path,
+                      struct err *e)
 {
     struct limits lim;
 
-    if (!open_model(en, o, e) || !make_limits(&lim, o, en->model, e))
+    if (!open_model(en, o, path, e) || !make_limits(&lim, o, en->model, e))
         return false;
     struct place_opts po = place_opts_of(en, o);
     if (o->tensor_split != NULL && o->n_tensor_split != en->n_devs - en->host_added)
-        return err_set(e, ERR_ARG, "--tensor-split has %d shares for %d devices",
-                       o->n_tensor_split, en->n_devs - en->host_added);
-    en->asked = (struct question){ .g = en->graph, .w = en->places, .lim = lim, .o = po,
-                                   .devs = en->dev, .n_devs = en->n_devs };
-    if (place_find(&en->plan, &en->placement, en->graph, en->places, &lim, &po, en->dev,
-                   en->n_devs, e))
+        return err_set(e, ERR_ARG, "--tensor-split has %d shares for %d devices", o->n_tensor_split,
+                       en->n_devs - en->host_added);
+    en->asked = (struct question){
+        .g = en->graph, .w = en->places, .lim = lim, .o = po, .devs = en->dev, .n_devs = en->n_devs
+    };
+    if (place_find(&en->plan, &en->placement, en->graph, en->places, &lim, &po, en->dev, en->n_devs,
+                   e))
         return true;
     suggest_no_vision(en, &lim, e);
     return false;
 }
 
 /// The plan in a file, or none.
-static bool read_plan(struct engine *en, const struct engine_opts *o, struct err *e)
+static bool read_plan(struct engine *en, const struct engine_opts *o, const char *path,
+                      struct err *e)
 {
     struct engine_opts own = *o;
     struct plan_file *f = NULL;
-    bool ok = follow_read(&f, &own, e) && open_model(en, &own, e) && follow_plan(en, f, &own, e);
+    bool ok =
+        follow_read(&f, &own, e) && open_model(en, &own, path, e) && follow_plan(en, f, &own, e);
 
     plan_file_free(f);
     return ok;
 }
 
-static bool plan_and_load(struct engine *en, const struct engine_opts *o,
+static bool plan_and_load(struct engine *en, const struct engine_opts *o, const char *path,
                           load_progress_fn *progress, void *ctx, struct err *e)
 {
-    if (!(o->plan_path != NULL ? read_plan(en, o, e) : find_plan(en, o, e)))
+    if (!(o->plan_path != NULL ? read_plan(en, o, path, e) : find_plan(en, o, path, e)))
         return false;
     if (o->plan_only)
         return true;
@@ -220,10 +234,10 @@ bool engine_open(struct engine *en, const char *path, const struct engine_opts *
     *en = (struct engine){ 0 };
     bool ok = gguf_open(&en->gguf, path, &go, e);
     if (ok && o->plan_only) {
-        ok = plan_and_load(en, o, progress, ctx, e);
+        ok = plan_and_load(en, o, path, progress, ctx, e);
     } else if (ok) {
         vocabulary_start(&v, en->gguf);
-        ok = plan_and_load(en, o, progress, ctx, e);
+        ok = plan_and_load(en, o, path, progress, ctx, e);
         ok = vocabulary_end(&v, &en->tok, ok ? e : &why) && ok;
     }
     bool can_be_asked = o->plan_only && en->asked.g != NULL && e != NULL && e->code == ERR_NOFIT;
