@@ -1,4 +1,4 @@
-// json.c - the plan for programs. docs/plan.md, "The plan as JSON", says what each field means.
+// json.c - the plan for programs. docs/plan-json.md says what each field means.
 //
 // With `full` it is all that is needed to check the plan without this program (snug verify) and to
 // execute exactly it (--plan); then it ends in a digest of itself.

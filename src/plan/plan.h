@@ -136,7 +136,7 @@ bool plan_table(const struct plan *p,
                 struct buf *out); // a table that sums to the byte, a bar per device
 bool plan_dump(const struct plan *p, struct buf *out); // every value and step: golden tests
 
-// json.c: the plan for programs; docs/plan.md has the fields.
+// json.c: the plan for programs; docs/plan-json.md has the fields.
 struct placement;  // place.h
 struct suggestion; // place.h
 struct gguf;

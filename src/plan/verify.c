@@ -14,7 +14,8 @@ enum { MAX_WRONG = 12 }; // said; more are counted
 // --- findings
 // -------------------------------------------------------------------------------------
 
-static void say(struct verifier *v, const char *kind, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void say(struct verifier *v, const char *kind,
+                                                      const char *fmt, va_list ap)
 {
     char text[512];
 

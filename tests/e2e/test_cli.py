@@ -22,7 +22,7 @@ def test_help_lists_every_command():
 @pytest.mark.parametrize("name", "run plan show bench logits tokenize detokenize".split())
 def test_every_command_has_short_help(name):
     p = snug(name, "--help")
-    assert p.returncode == 0 and 0 < len(p.stdout.splitlines()) < 40
+    assert p.returncode == 0 and 0 < len(p.stdout.splitlines()) < 48
 
 
 def test_version_is_one_line():
@@ -122,7 +122,7 @@ def test_a_vision_tower_is_shown_planned_and_left_out(tmp_path):
     assert both[0]["parts"] == ["vision", *both[1]["parts"]]
     less = both[0]["bytes"]["weights"] - both[1]["bytes"]["weights"]
     assert tower["bytes"] <= less < tower["bytes"] + 39 * 64
-    assert "vision tower (118 KiB), embedding" in snug("plan", path, *on).stdout
+    assert "vision tower 118 KiB, embedding" in snug("plan", path, *on).stdout
     assert "vision" not in snug("plan", path, *on, "--no-vision").stdout
 
     answers = {snug("run", path, "hello", "--temp", 0, "--num-predict", 8, *on, *flags).stdout

@@ -407,16 +407,16 @@ static void every_change_is_caught(void **state)
     struct tally sum = { 0 }, sum_loose = { 0 }, sum_claims = { 0 };
 
     (void)state;
-    for (int round = 0; round < 3; round++) { // one device, two with the host, the host alone
+    for (int round = 0; round < 2; round++) { // one device, two with the host
         struct made m;
-        make(&m, round == 1 ? "gemma3" : "llama", &lim, round == 2 ? 0 : round + 1, round > 0,
+        make(&m, round == 1 ? "gemma3" : "llama", &lim, round + 1, round == 1,
              &(struct plan_extra){ .why = &why, .host_added = round == 1, .max_context = 4096 });
         passes(&m, "coverage");
         for (size_t i = 0; i < ARRAY_LEN(strict); i++) {
             bool many =
                 strncmp(strict[i], "tensors", 7) == 0 || strncmp(strict[i], "steps", 5) == 0;
             a[i].field = strict[i];
-            field(&m, &a[i], many ? 37 + 60 * round : 1);
+            field(&m, &a[i], many ? 47 + 60 * round : 1);
         }
         for (size_t i = 0; i < ARRAY_LEN(loose); i++) {
             b[i].field = loose[i];
@@ -437,7 +437,7 @@ static void every_change_is_caught(void **state)
     sum_up("places, sizes, steps and sums", a, ARRAY_LEN(a), &sum);
     sum_up("what may still be a good plan", b, ARRAY_LEN(b), &sum_loose);
     sum_up("claims", c, ARRAY_LEN(c), &sum_claims);
-    assert_true(sum.tried > 800);
+    assert_true(sum.tried > 600);
     assert_int_equal(sum.checks, sum.tried);
     assert_int_equal(sum.digest, sum.tried);
     assert_int_equal(sum_loose.digest, sum_loose.tried);
