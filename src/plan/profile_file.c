@@ -206,7 +206,7 @@ static void number_name(struct dev_info *info, const struct dev_info *others, in
 static bool add_list(struct dev_info *out, int *n, int max, const json_t *list, const char *path,
                      struct err *e)
 {
-    char where[96];
+    char where[224];
     struct dev_info info;
 
     if (json_is_object(list))
@@ -228,7 +228,7 @@ static bool add_list(struct dev_info *out, int *n, int max, const json_t *list, 
 
 bool profile_add_file(struct dev_info *out, int *n, int max, const char *path, struct err *e)
 {
-    char *text, shown[64];
+    char *text, shown[192];
     size_t bytes;
     json_error_t je;
 

@@ -47,6 +47,14 @@ static bool parse_mib(const char *p, size_t n, uint64_t *bytes)
     return true;
 }
 
+/// "512", or "3060MiB", as 3060 alone is a card.
+static bool parse_size(const char *p, size_t n, uint64_t *bytes)
+{
+    if (n > 3 && memcmp(p + n - 3, "MiB", 3) == 0)
+        n -= 3;
+    return parse_mib(p, n, bytes) && *bytes > 0;
+}
+
 static bool add_cpu(struct wanted *w, const char *p, size_t n, struct err *e)
 {
     for (int i = 0; i < w->n; i++)
@@ -94,7 +102,7 @@ static bool add_item(struct wanted *w, const char *p, size_t n, const struct dev
         return err_set(e, ERR_ARG, "more than %d devices", MAX_DEVICES);
     if (n == 3 && memcmp(p, "cpu", 3) == 0)
         return add_cpu(w, p, n, e);
-    if (sim && parse_mib(p + 4, n - 4, &bytes) && bytes > 0) {
+    if (sim && profile_find(p + 4, n - 4) == NULL && parse_size(p + 4, n - 4, &bytes)) {
         add_size(w, bytes, cpu);
         return true;
     }
@@ -120,9 +128,12 @@ static bool parse_on(struct wanted *w, const char *p, const struct dev_info *cpu
 {
     for (;; p++) {
         size_t n = strcspn(p, ",");
-        if (!add_item(w, p, n, cpu, e))
-            return err_add(e, "--on takes a comma list of cpu (once), sim:SIZE_MIB, "
-                              "sim:PROFILE[xN] and, for plans, PROFILE[xN] and FILE.json");
+        if (!add_item(w, p, n, cpu, e)) {
+            if (e != NULL && e->code == ERR_ARG)
+                err_add(e, "--on takes a comma list of cpu (once), sim:SIZE_MIB, sim:PROFILE[xN] "
+                           "and, for plans, PROFILE[xN] and FILE.json");
+            return false;
+        }
         if (!check_here(p, n, plan_only, e))
             return false;
         p += n;

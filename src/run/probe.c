@@ -404,6 +404,8 @@ bool probe_measure(struct probe *out, struct dev *cpu, struct err *e)
     probe_describe(out, cpu);
     probe_assume(&assumed, out->threads); // a plan counts what is read where speeds are known
     cpu_dev_describe(cpu, &assumed);
+    cpu->ops->info(cpu, &out->info);
+    out->info.speed_assumed = false;
     if (!time_decoders(t, cpu, e) || !time_prompt(&out->info.ops_per_s, cpu, e) ||
         !time_hop(&out->info.hop_ns, cpu, e))
         return false;

@@ -9,7 +9,7 @@
 #include "dev/dev.h"
 
 struct probe {
-    struct dev_info info; // speeds, and nothing else
+    struct dev_info info; // with its speeds
     char cpu[64];         // "AMD EPYC 9654 96-Core Processor"
     char features[32];
     int cores, threads;

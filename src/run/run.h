@@ -199,7 +199,8 @@ MUST_CHECK bool engine_open(struct engine *en, const char *path, const struct en
                             load_progress_fn *progress, void *ctx, struct err *e);
 void engine_close(struct engine *en);
 /// Opens what --on and --free say (devices.c): "cpu", "sim:SIZE_MIB", "sim:PROFILE[xN]" and, for
-/// plans alone, "PROFILE[xN]" and "FILE.json". Errors: ERR_ARG says what is allowed.
+/// plans alone, "PROFILE[xN]" and "FILE.json". "sim:3060" is the card, "sim:3060MiB" a size.
+/// Errors: ERR_ARG says what is allowed; those of reading a file.
 MUST_CHECK bool devices_open(struct engine *en, const struct engine_opts *o, struct err *e);
 
 #endif

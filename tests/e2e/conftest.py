@@ -8,6 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SNUG = os.environ.get("SNUG", str(ROOT / "build/snug"))
 MKMODEL = os.path.join(os.environ.get("SNUG_TOOLS", str(ROOT / "build/tools")), "mkmodel")
+os.environ.setdefault("SNUG_PROBE", "off")  # predicted times do not depend on what was measured here
 CACHE = pathlib.Path(os.environ.get("SNUG_CACHE", os.path.expanduser("~/.cache/snug")))
 
 
