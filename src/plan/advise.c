@@ -658,7 +658,7 @@ static void offer_fewer(struct list *l, const struct question *q, const struct p
     int n = n_limited_used(fits);
     bool host = host_used(fits);
 
-    if (n < 2 && !host)
+    if ((n < 2 && !host) || question_n_devices(q) == 0)
         return;
     struct question sub = question_on_largest(q, host ? question_n_devices(q) : n - 1, &devs);
     if (sub.n_devs > 0 && least_fits(&sub) && !offer_kv(&fewer, &sub, fits))
@@ -740,7 +740,8 @@ static void offer_larger_batch(struct list *l, const struct question *q, const s
 {
     struct question t = *q;
     struct suggestion s = { .change = "micro_batch" };
-    int n = 2 * fits->lim.micro_batch;
+    bool made_smaller = fits->lim.micro_batch < q->lim.micro_batch;
+    int n = made_smaller ? q->lim.micro_batch : 2 * fits->lim.micro_batch;
     char text[80], size[32];
 
     if (n > MICRO_BATCH_MOST || n > fits->lim.ctx)
@@ -758,7 +759,7 @@ static void offer_larger_batch(struct list *l, const struct question *q, const s
         snprintf(text, sizeof(text), "for %s of scratch", fmt_bytes(size, more));
         add_text(s.effect, sizeof(s.effect), text);
     }
-    add(l, 4, &s);
+    add(l, made_smaller ? 1 : 4, &s);
     plan_free(p);
 }
 

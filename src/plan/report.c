@@ -133,6 +133,21 @@ static void add_range(char *out, size_t n, const struct plan *p, int dev, enum p
     }
 }
 
+/// Whether the experts on a device are not just those of its blocks.
+static bool experts_apart(const struct plan *p, int dev)
+{
+    int block_dev = -1;
+
+    for (int i = 1; i < p->n_parts; i++) { // a block comes before its experts
+        const struct part *part = graph_part(p->graph, i);
+        block_dev = part->kind == PART_BLOCK ? p->part_dev[i] : block_dev;
+        if (part->kind == PART_EXPERTS && p->part_dev[i] != block_dev &&
+            (block_dev == dev || p->part_dev[i] == dev))
+            return true;
+    }
+    return false;
+}
+
 const char *plan_parts_text(char *out, size_t n, const struct plan *p, int dev)
 {
     char size[32];
@@ -149,7 +164,8 @@ const char *plan_parts_text(char *out, size_t n, const struct plan *p, int dev)
             add_text(out, n, fmt_bytes(size, part_weights(p, i)));
     }
     add_range(out, n, p, dev, PART_BLOCK, "blocks ");
-    add_range(out, n, p, dev, PART_EXPERTS, "experts of ");
+    if (experts_apart(p, dev))
+        add_range(out, n, p, dev, PART_EXPERTS, "experts of ");
     for (int i = 1; i < p->n_parts; i++)
         if (p->part_dev[i] == dev && graph_part(p->graph, i)->kind == PART_HEAD)
             add_text(out, n, out[0] != '\0' ? ", head" : "head");
@@ -231,7 +247,7 @@ static bool bars(const struct plan *p, bool colour, struct buf *out)
             continue;
         ok = ok && buf_printf(out, "%-*s ", name, p->dev[d].info.name) &&
              bar(p, d, cells, colour, out);
-        ok = ok && (p->dev[d].info.capacity_bytes == UINT64_MAX
+        ok = ok && (p->dev[d].info.capacity_bytes == UINT64_MAX || p->dev[d].info.in_place
                         ? buf_addz(out, "  ")
                         : buf_printf(out, " %3d %%  ", percent(p, d)));
         ok = ok && buf_printf(out, "%s\n", plan_parts_text(text, sizeof(text), p, d));
@@ -335,7 +351,8 @@ static bool others_row(const struct columns *c, struct buf *out)
 
     for (int i = 0; i < c->n; i++) {
         const struct dev_info *d = &c->p->dev[c->dev[i]].info;
-        any = any || (d->capacity_bytes != UINT64_MAX && d->free_bytes < d->capacity_bytes);
+        any = any || (d->capacity_bytes != UINT64_MAX && d->free_bytes < d->capacity_bytes &&
+                      !d->in_place);
     }
     if (!any)
         return true;
@@ -385,6 +402,11 @@ static bool time_rows(const struct columns *c, int64_t all_ns, struct buf *out)
         else
             snprintf(text, sizeof(text), "%s", size);
         ok = ok && text_cell(c, text, out);
+    }
+    if (c->n == 1 && c->wide) { // the roofline
+        const struct plan_dev *d = &c->p->dev[c->dev[0]];
+        ok = ok &&
+             buf_printf(out, "  %.1f ms of it", 1e3 * (double)d->read_bytes / d->info.bytes_per_s);
     }
     return ok && buf_addz(out, "\n");
 }
@@ -438,17 +460,28 @@ static bool tables(const struct plan *p, bool colour, struct buf *out)
     return ok;
 }
 
-/// Text in lines of COLUMNS behind a label.
-static bool wrapped(struct buf *out, const char *name, const char *text)
+/// Bytes of the first `n` columns of a text.
+static size_t bytes_of(const char *text, size_t n)
 {
-    bool ok = buf_printf(out, "%-*s", LABEL, name);
+    size_t i = 0;
 
-    for (;;) {
-        size_t n = strlen(text), room = COLUMNS - LABEL;
-        if (n > room) {
-            for (n = room; n > 0 && text[n] != ' ';)
+    for (; text[i] != '\0'; i++)
+        if (((unsigned char)text[i] & 0xc0) != 0x80 && n-- == 0)
+            break;
+    return i;
+}
+
+/// Text in lines of COLUMNS, of which the first has `used` already; the others begin at LABEL.
+static bool flow(struct buf *out, size_t used, const char *text)
+{
+    bool ok = true;
+
+    for (;; used = LABEL) {
+        size_t n = bytes_of(text, used < COLUMNS ? COLUMNS - used : 0);
+        if (text[n] != '\0') {
+            while (n > 0 && text[n] != ' ')
                 n--;
-            n = n > 0 ? n : room;
+            n = n > 0 ? n : strcspn(text, " ");
         }
         ok = ok && buf_add(out, text, n) && buf_addz(out, "\n");
         text += n + strspn(text + n, " ");
@@ -456,6 +489,11 @@ static bool wrapped(struct buf *out, const char *name, const char *text)
             return ok;
         ok = ok && buf_printf(out, "%*s", LABEL, "");
     }
+}
+
+static bool wrapped(struct buf *out, const char *name, const char *text)
+{
+    return buf_printf(out, "%-*s", LABEL, name) && flow(out, LABEL, text);
 }
 
 /// Memory of the host: of its own device where that has no column, for copies, and the mapping.
@@ -469,14 +507,16 @@ static bool host_line(const struct plan *p, struct buf *out)
         if (!only_rows(p, d))
             continue;
         add_text(text, sizeof(text), plan_parts_text(more, sizeof(more), p, d));
-        snprintf(more, sizeof(more), " (%s bytes)", fmt_count(exact, p->dev[d].total_bytes));
+        snprintf(more, sizeof(more), " (%s)", fmt_count(exact, p->dev[d].total_bytes));
         add_text(text, sizeof(text), more);
     }
     if (p->host_staging_bytes > 0) {
-        snprintf(more, sizeof(more), "%scopies and logits (%s bytes)", text[0] != '\0' ? ", " : "",
+        snprintf(more, sizeof(more), "%scopies (%s)", text[0] != '\0' ? ", " : "",
                  fmt_count(exact, p->host_staging_bytes));
         add_text(text, sizeof(text), more);
     }
+    if (text[0] != '\0')
+        add_text(text, sizeof(text), " bytes");
     if (mapped > 0) {
         snprintf(more, sizeof(more), "%s%s of the file mapped", text[0] != '\0' ? ", " : "",
                  fmt_bytes(size, mapped));
@@ -497,7 +537,7 @@ static bool headline(const struct report *r, struct buf *out)
     const struct plan *p = r->plan;
     int n_used = 0, n_devs = 0, n_limited = 0, seen = 0;
     int64_t least = INT64_MAX, ns = plan_token_ns(p);
-    char size[32], text[256] = "";
+    char size[32], names[160] = "", text[320] = "", part[96];
 
     for (int d = 0; d < p->n_devs; d++) {
         n_devs += !p->dev[d].info.in_place;
@@ -509,26 +549,32 @@ static bool headline(const struct report *r, struct buf *out)
     for (int d = 0; d < p->n_devs && n_used <= 4; d++) {
         if (!shown(p, d))
             continue;
-        add_text(text, sizeof(text), seen == 0 ? "" : seen + 1 == n_used ? " and " : ", ");
-        add_text(text, sizeof(text), p->dev[d].info.name);
+        add_text(names, sizeof(names), seen == 0 ? "" : seen + 1 == n_used ? " and " : ", ");
+        add_text(names, sizeof(names), p->dev[d].info.name);
         seen++;
     }
     if (n_used > 4)
-        snprintf(text, sizeof(text), "%d devices", n_used);
+        snprintf(names, sizeof(names), "%d devices", n_used);
     bool fits = plan_holds(p);
-    bool ok = paint(out, r->colour, fits ? "1;32" : "1;31", r->name) &&
-              buf_printf(out, " %s %s%s", fits ? "fits on" : "does not fit on", text,
-                         n_used == 1 && n_devs > 1 ? " alone" : "");
-    if (least != INT64_MAX)
-        ok = ok &&
-             buf_printf(out, ": %s %s%s", fmt_bytes(size, (uint64_t)(least < 0 ? -least : least)),
-                        least < 0 ? "short" : "left", n_limited > 1 ? " on the fullest" : "");
-    if (n_devs > 0)
-        ok = ok &&
-             buf_printf(out, "; %d of %d device%s used", n_limited, n_devs, n_devs == 1 ? "" : "s");
-    if (ns > 0)
-        ok = ok && buf_printf(out, "; about %.3g tokens/s", 1e9 / (double)ns);
-    return ok && buf_addz(out, "\n");
+    snprintf(text, sizeof(text), "%s %s%s", fits ? "fits on" : "does not fit on", names,
+             n_used == 1 && n_devs > 1 ? " alone" : "");
+    if (least != INT64_MAX) {
+        snprintf(part, sizeof(part), ": %s%s %s", n_limited > 1 && least >= 0 ? "≥ " : "",
+                 fmt_bytes(size, (uint64_t)(least < 0 ? -least : least)),
+                 least < 0 ? "short" : "left");
+        add_text(text, sizeof(text), part);
+    }
+    if (n_devs > 0) {
+        snprintf(part, sizeof(part), "; %d of %d device%s used", n_limited, n_devs,
+                 n_devs == 1 ? "" : "s");
+        add_text(text, sizeof(text), part);
+    }
+    if (ns > 0) {
+        snprintf(part, sizeof(part), "; about %.3g tokens/s", 1e9 / (double)ns);
+        add_text(text, sizeof(text), part);
+    }
+    return paint(out, r->colour, fits ? "1;32" : "1;31", r->name) && buf_addz(out, " ") &&
+           flow(out, strlen(r->name) + 1, text);
 }
 
 static bool limits_line(const struct report *r, struct buf *out)
