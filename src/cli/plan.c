@@ -12,7 +12,7 @@ enum { REPORT_MOST = 256 << 20, SUGGESTIONS = 8, NEIGHBOURS = 3 };
 const char *model_name(char out[64], const char *path)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    size_t n = strlen(name);
+    size_t n = strstr(path, "://") != NULL ? strcspn(name, "?#") : strlen(name);
 
     if (n > 5 && !strcmp(name + n - 5, ".gguf"))
         n -= 5;
@@ -72,12 +72,13 @@ static bool say_plan(const struct cli_args *a, const struct engine *en, struct p
         return report_max_ctx(&q, a->json, out);
     }
     if (a->llama_cpp)
-        return report_llamacpp(en->plan, a->pos[0], out);
+        return report_llamacpp(en->plan, gguf_path(en->gguf), out);
     if (a->svg_path != NULL)
         return report_svg(&r, out) && write_file(a->svg_path, out, e) &&
                (buf_reset(out), buf_printf(out, "%s\n", a->svg_path));
     r.max_ctx = advise_max_context(en->plan, 0);
-    r.n_more = advise(more, NEIGHBOURS, &en->asked, en->plan);
+    if (!a->json || a->full) // each is a search of its own: programs that ask for bytes need none
+        r.n_more = advise(more, NEIGHBOURS, &en->asked, en->plan);
     if (a->json) {
         x->suggestion = more;
         x->n_suggestions = r.n_more;

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 enum { PAGE = 4096 };
+#define MEMORY_NS 100000000 // what was read of the system's memory holds so long: a search asks often
+
 
 struct cpu_dev {
     struct dev dev;
@@ -19,6 +21,8 @@ struct cpu_dev {
     struct cpu_fns fns;
     struct pool *pool;
     struct dev_info as; // what it was told to say
+    struct host_memory memory;
+    int64_t memory_at; // when it was read, 0: never
 };
 
 static struct cpu_dev *cpu_of(struct dev *d)
@@ -33,9 +37,20 @@ void cpu_fns_init(struct cpu_fns *f, unsigned features)
     vec_fns_init(&f->vec, features);
 }
 
+static struct host_memory memory_of(struct cpu_dev *c)
+{
+    int64_t now = clock_ns();
+
+    if (c->memory_at == 0 || now - c->memory_at > MEMORY_NS) {
+        c->memory = host_memory();
+        c->memory_at = now;
+    }
+    return c->memory;
+}
+
 static void cpu_info(struct dev *d, struct dev_info *out)
 {
-    const struct host_memory m = host_memory();
+    const struct host_memory m = memory_of(cpu_of(d));
     const struct dev_info *as = &cpu_of(d)->as;
 
     *out = (struct dev_info){

@@ -40,6 +40,8 @@ struct sim_dev {
     struct dev dev;
     struct sim_opts o;
     struct dev_info like; // zero where none was given
+    enum dev_kind kind;   // of the CPU that does its work, as its threads
+    int threads;
     char name[64];
     struct sim_mem *mem;
     struct sim_stats stats;
@@ -78,15 +80,13 @@ static void protect_all(const struct sim_dev *s, bool open)
 static void sim_info(struct dev *d, struct dev_info *out)
 {
     const struct sim_dev *s = sim_of(d);
-    struct dev_info cpu;
 
-    s->o.cpu->ops->info(s->o.cpu, &cpu);
     *out = (struct dev_info){
-        .kind = cpu.kind,
+        .kind = s->kind,
         .capacity_bytes = s->o.capacity_bytes,
         .free_bytes = s->o.capacity_bytes - s->o.taken_bytes - s->stats.bytes_now,
         .granule_bytes = s->o.granule_bytes,
-        .max_threads = cpu.max_threads,
+        .max_threads = s->threads,
     };
     memcpy(out->name, s->name, sizeof(out->name));
     out->driver_bytes = s->like.driver_bytes;
@@ -335,6 +335,7 @@ static const struct dev_ops sim_ops = {
 struct dev *sim_dev_new(const struct sim_opts *o)
 {
     struct sim_dev *s = xcalloc(1, sizeof(*s));
+    struct dev_info cpu;
 
     ASSERT(o->cpu != NULL && (o->granule_bytes & (o->granule_bytes - 1)) == 0);
     s->dev.ops = &sim_ops;
@@ -345,6 +346,9 @@ struct dev *sim_dev_new(const struct sim_opts *o)
     if (o->like != NULL)
         s->like = *o->like;
     s->o.like = NULL;
+    o->cpu->ops->info(o->cpu, &cpu);
+    s->kind = cpu.kind;
+    s->threads = cpu.max_threads;
     ASSERT(s->like.driver_bytes <= s->o.capacity_bytes &&
            s->o.taken_bytes <= s->o.capacity_bytes);
     snprintf(s->name, sizeof(s->name), "%s", o->name != NULL ? o->name : "sim");
