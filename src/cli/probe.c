@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+// Where the measurement had less of the cores, its figures are not the machine's.
+#define SHARE_BUSY 0.85
+
 /// The CPU's figures: kept ones, unless --again, or new ones, which are kept.
 static bool probe_cpu(struct probe *p, const struct cli_args *a, struct dev *cpu, struct err *e)
 {
@@ -50,6 +53,10 @@ static void print_cpu(const struct probe *p)
            p->threads, p->threads == 1 ? "" : "s", p->features);
     printf("  Q4_K %.1f GB/s, Q8_0 %.1f GB/s; memcpy reads and writes %.1f GB/s\n",
            p->q4_k_bytes_per_s / 1e9, p->q8_0_bytes_per_s / 1e9, p->copy_bytes_per_s / 1e9);
+    if (p->cpu_share < SHARE_BUSY)
+        printf("  others used the machine meanwhile (%.0f %% of its time was ours): 'snug probe "
+               "--again' when it is quiet\n",
+               100 * p->cpu_share);
 }
 
 static void print_json(json_t *list)
@@ -58,7 +65,7 @@ static void print_json(json_t *list)
     char *text;
 
     json_object_set(all, "devices", list);
-    text = json_dumps(all, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+    text = json_dumps(all, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
     if (text != NULL)
         puts(text);
     free(text);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 // --- memory --------------------------------------------------------------------------------------
@@ -263,13 +264,15 @@ static void decoder_done(struct decoder *d)
 // --- times ---------------------------------------------------------------------------------------
 
 enum {
-    ROUNDS = 101,
+    ROUNDS = 101, // as many as there is time for
+    LEAST_ROUNDS = 9,
     HOPS = 101,
     PROMPTS = 4,
     FAR_BYTES = 100 << 20, // of a decoder's weights, times up to MOST_FAR
     MOST_FAR = 8,
     LEAST_STEP_NS = 100,
 };
+#define ROUNDS_NS INT64_C(2500000000)
 
 static int by_time(const void *a, const void *b)
 {
@@ -283,10 +286,19 @@ static double quartile(const int64_t *ns, int n)
 {
     int64_t sorted[ROUNDS];
 
-    ASSERT(n <= ROUNDS);
+    ASSERT(n > 0 && n <= ROUNDS);
     memcpy(sorted, ns, (size_t)n * sizeof(ns[0]));
     qsort(sorted, (size_t)n, sizeof(ns[0]), by_time);
     return (double)sorted[n / 4];
+}
+
+/// Time that the process had, on all cores.
+static int64_t cpu_time_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 /// Nanoseconds of the first n launches.
@@ -301,6 +313,7 @@ static int64_t time_list(const struct decoder *d, int n)
 /// One token through a decoder, again and again.
 struct timing {
     int64_t ns[ROUNDS];
+    int n;
     double bytes;
     int steps;
 };
@@ -316,8 +329,8 @@ static int far_blocks(int blocks)
     return blocks * (int)(times < MOST_FAR ? times : MOST_FAR);
 }
 
-/// In turns, so that what else goes on slows down all of them.
-static bool time_decoders(struct timing *out, struct dev *cpu, struct err *e)
+/// In turns, so that what else goes on slows down all of them. *share: see probe.cpu_share.
+static bool time_decoders(struct timing *out, double *share, struct dev *cpu, struct err *e)
 {
     static const struct shape shapes[N_DECODERS] = {
         [WIDE_Q4_K] = { DTYPE_Q4_K, 3, 2048, 8192, 8, 1 },
@@ -333,13 +346,17 @@ static bool time_decoders(struct timing *out, struct dev *cpu, struct err *e)
         s.n_blocks = far_blocks(s.n_blocks);
         ok = decoder_init(&d[n], cpu, &s, e);
     }
-    for (int r = -1; r < ROUNDS && ok; r++) // the first is not counted
-        for (int i = 0; i < N_DECODERS; i++)
-            out[i].ns[r < 0 ? 0 : r] = time_list(&d[i], d[i].plan->n_steps);
     for (int i = 0; i < N_DECODERS && ok; i++) {
-        out[i].bytes = (double)d[i].plan->dev[0].read_bytes;
-        out[i].steps = d[i].plan->n_steps;
+        out[i] = (struct timing){ .bytes = (double)d[i].plan->dev[0].read_bytes,
+                                  .steps = d[i].plan->n_steps };
+        (void)time_list(&d[i], d[i].plan->n_steps); // touches everything once
     }
+    const int64_t start = clock_ns(), end = start + ROUNDS_NS, cpu_start = cpu_time_ns();
+    for (int r = 0; ok && r < ROUNDS && (r < LEAST_ROUNDS || clock_ns() < end); r++)
+        for (int i = 0; i < N_DECODERS; i++)
+            out[i].ns[out[i].n++] = time_list(&d[i], d[i].plan->n_steps);
+    *share =
+        (double)(cpu_time_ns() - cpu_start) / (double)(clock_ns() - start) / cpu_dev_threads(cpu);
     while (n > 0)
         decoder_done(&d[--n]);
     free(d);
@@ -385,7 +402,7 @@ static bool time_hop(int64_t *out, struct dev *cpu, struct err *e)
 static double step_time(const struct timing *wide, const struct timing *narrow)
 {
     const double part = narrow->bytes / wide->bytes;
-    const double ns = (quartile(narrow->ns, ROUNDS) - part * quartile(wide->ns, ROUNDS)) /
+    const double ns = (quartile(narrow->ns, narrow->n) - part * quartile(wide->ns, wide->n)) /
                       (narrow->steps - part * wide->steps);
 
     return ns > LEAST_STEP_NS ? ns : LEAST_STEP_NS;
@@ -393,7 +410,7 @@ static double step_time(const struct timing *wide, const struct timing *narrow)
 
 static double speed_of(const struct timing *t, double step_ns)
 {
-    return t->bytes / (quartile(t->ns, ROUNDS) - t->steps * step_ns) * 1e9;
+    return t->bytes / (quartile(t->ns, t->n) - t->steps * step_ns) * 1e9;
 }
 
 bool probe_measure(struct probe *out, struct dev *cpu, struct err *e)
@@ -406,7 +423,7 @@ bool probe_measure(struct probe *out, struct dev *cpu, struct err *e)
     cpu_dev_describe(cpu, &assumed);
     cpu->ops->info(cpu, &out->info);
     out->info.speed_assumed = false;
-    if (!time_decoders(t, cpu, e) || !time_prompt(&out->info.ops_per_s, cpu, e) ||
+    if (!time_decoders(t, &out->cpu_share, cpu, e) || !time_prompt(&out->info.ops_per_s, cpu, e) ||
         !time_hop(&out->info.hop_ns, cpu, e))
         return false;
     const double step_ns = step_time(&t[WIDE_Q4_K], &t[NARROW]);

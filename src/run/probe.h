@@ -15,9 +15,10 @@ struct probe {
     int cores, threads;
     double copy_bytes_per_s;                   // of memcpy, read and written
     double q4_k_bytes_per_s, q8_0_bytes_per_s; // weights that decoding reads
+    double cpu_share; // of its threads' time that the measurement had: 1 where nothing else ran
 };
 
-/// Takes about two seconds and 400 MiB, more where caches are large. `cpu` must not be in use.
+/// Takes some seconds and 400 MiB, more where caches are large. `cpu` must not be in use.
 /// Errors: ERR_NOMEM.
 MUST_CHECK bool probe_measure(struct probe *out, struct dev *cpu, struct err *e);
 /// Bytes read and written per second by memcpy in `threads` threads: the best of a few.

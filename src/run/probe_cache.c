@@ -130,6 +130,7 @@ json_t *probe_to_json(const struct probe *p)
     json_object_set_new(o, "copy_bytes_per_s", speed_json(p->copy_bytes_per_s));
     json_object_set_new(o, "q4_k_bytes_per_s", speed_json(p->q4_k_bytes_per_s));
     json_object_set_new(o, "q8_0_bytes_per_s", speed_json(p->q8_0_bytes_per_s));
+    json_object_set_new(o, "cpu_share", json_real(round(p->cpu_share * 1e3) / 1e3));
     json_object_set_new(o, "fingerprint", json_string(print));
     free(print);
     return o;
@@ -152,6 +153,7 @@ static bool read_entry(struct probe *p, const json_t *o)
     p->info = info;
     p->copy_bytes_per_s = json_number_value(json_object_get(o, "copy_bytes_per_s"));
     p->q4_k_bytes_per_s = json_number_value(json_object_get(o, "q4_k_bytes_per_s"));
+    p->cpu_share = json_number_value(json_object_get(o, "cpu_share"));
     p->q8_0_bytes_per_s = json_number_value(json_object_get(o, "q8_0_bytes_per_s"));
     return true;
 }
@@ -189,7 +191,7 @@ bool probe_save(const struct probe *p, struct err *e)
     json_array_append_new(list, probe_to_json(p));
     json_t *all = json_object();
     json_object_set_new(all, "devices", list);
-    char *text = json_dumps(all, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+    char *text = json_dumps(all, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
     make_folders(path);
     bool ok = text != NULL && write_file(path, text, e);
     free(text);
