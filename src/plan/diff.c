@@ -69,12 +69,13 @@ static void line(struct differ *d, const char *name, const json_t *a, const json
         (json_is_null(b) && a == NULL))
         return;
     d->n++;
-    d->ok = d->ok && buf_printf(d->out, "  %-14s %18s -> %-18s", name, text_of(x, sizeof(x), a),
+    d->ok = d->ok && buf_printf(d->out, "  %-14s %18s -> %s", name, text_of(x, sizeof(x), a),
                                 text_of(y, sizeof(y), b));
     if (bytes && json_is_integer(a) && json_is_integer(b)) {
         json_int_t was = json_integer_value(a), is = json_integer_value(b);
         uint64_t by = is > was ? (uint64_t)is - (uint64_t)was : (uint64_t)was - (uint64_t)is;
-        d->ok = d->ok && buf_printf(d->out, " %c%s", is > was ? '+' : '-', fmt_bytes(size, by));
+        d->ok = d->ok && buf_printf(d->out, "%*s %c%s", (int)(strlen(y) < 18 ? 18 - strlen(y) : 0),
+                                    "", is > was ? '+' : '-', fmt_bytes(size, by));
     }
     d->ok = d->ok && buf_addz(d->out, "\n");
 }

@@ -187,7 +187,7 @@ static bool only_rows(const struct plan *p, int dev)
     return p->dev[dev].used && p->dev[dev].info.in_place && others && !blocks;
 }
 
-static bool shown(const struct plan *p, int dev)
+bool plan_has_column(const struct plan *p, int dev)
 {
     return p->dev[dev].used && !only_rows(p, dev);
 }
@@ -233,7 +233,7 @@ static bool bars(const struct plan *p, bool colour, struct buf *out)
     bool ok = true;
 
     for (int d = 0; d < p->n_devs; d++) {
-        if (!shown(p, d))
+        if (!plan_has_column(p, d))
             continue;
         int n = (int)strlen(p->dev[d].info.name),
             m = (int)strlen(plan_parts_text(text, sizeof(text), p, d));
@@ -243,7 +243,7 @@ static bool bars(const struct plan *p, bool colour, struct buf *out)
     int cells = COLUMNS - name - parts - (int)strlen(" || 100 %  ");
     cells = cells < BAR_LEAST ? BAR_LEAST : cells > BAR_MOST ? BAR_MOST : cells;
     for (int d = 0; d < p->n_devs; d++) {
-        if (!shown(p, d))
+        if (!plan_has_column(p, d))
             continue;
         ok = ok && buf_printf(out, "%-*s ", name, p->dev[d].info.name) &&
              bar(p, d, cells, colour, out);
@@ -444,11 +444,11 @@ static bool tables(const struct plan *p, bool colour, struct buf *out)
     bool ok = true;
 
     for (int d = 0; d < p->n_devs; d++)
-        n_used += shown(p, d);
+        n_used += plan_has_column(p, d);
     c.wide = n_used <= WIDE;
     c.dev = dev;
     for (int d = 0; d < p->n_devs; d++) {
-        if (!shown(p, d))
+        if (!plan_has_column(p, d))
             continue;
         dev[c.n++] = d;
         n_used--;
@@ -541,13 +541,13 @@ static bool headline(const struct report *r, struct buf *out)
 
     for (int d = 0; d < p->n_devs; d++) {
         n_devs += !p->dev[d].info.in_place;
-        n_used += shown(p, d);
+        n_used += plan_has_column(p, d);
         n_limited += p->dev[d].used && !p->dev[d].info.in_place;
         int64_t left = p->dev[d].used ? plan_left(p, d) : INT64_MAX;
         least = left < least ? left : least;
     }
     for (int d = 0; d < p->n_devs && n_used <= 4; d++) {
-        if (!shown(p, d))
+        if (!plan_has_column(p, d))
             continue;
         add_text(names, sizeof(names), seen == 0 ? "" : seen + 1 == n_used ? " and " : ", ");
         add_text(names, sizeof(names), p->dev[d].info.name);

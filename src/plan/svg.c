@@ -168,11 +168,21 @@ static bool legend(const struct plan *p, double y, struct buf *out)
            text_at(out, WIDTH - MARGIN, y, 13, "end", "normal", "planned by snug, to the byte");
 }
 
+/// Of the host only where blocks or experts are with it.
+static bool has_bar(const struct plan *p, int dev)
+{
+    return plan_has_column(p, dev) || (!p->dev[dev].used && !p->dev[dev].info.in_place);
+}
+
 bool report_svg(const struct report *r, struct buf *out)
 {
     const struct plan *p = r->plan;
-    char text[192], ctx[32];
-    int height = TOP + ROW * p->n_devs + 24;
+    char text[320], ctx[32], parts[128];
+    int n_bars = 0;
+
+    for (int d = 0; d < p->n_devs; d++)
+        n_bars += has_bar(p, d);
+    int height = TOP + ROW * n_bars + 24;
     bool ok = buf_printf(out,
                          "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
                          "viewBox=\"0 0 %d %d\" font-family=\"system-ui, sans-serif\" "
@@ -184,13 +194,21 @@ bool report_svg(const struct report *r, struct buf *out)
     snprintf(text, sizeof(text), "context %s, %d slot%s, kv %s, micro-batch %d",
              fmt_count(ctx, (uint64_t)p->max.n_ctx), p->lim.slots, p->lim.slots == 1 ? "" : "s",
              kv_type_name(p->lim.kv), p->lim.micro_batch);
+    for (int d = 0; d < p->n_devs; d++)
+        if (p->dev[d].used && !has_bar(p, d))
+            snprintf(text + strlen(text), sizeof(text) - strlen(text), "; on the host: %s",
+                     plan_parts_text(parts, sizeof(parts), p, d));
     ok = ok && text_at(out, MARGIN, 54, 14, "start", "normal", text);
     int64_t ns = plan_token_ns(p);
     if (ns > 0) {
         snprintf(text, sizeof(text), "about %.3g tokens/s", 1e9 / (double)ns);
         ok = ok && text_at(out, WIDTH - MARGIN, 54, 14, "end", "normal", text);
     }
-    for (int d = 0; d < p->n_devs; d++)
-        ok = ok && device(p, d, TOP + ROW * d, out);
-    return ok && legend(p, TOP + ROW * p->n_devs + 4, out) && buf_addz(out, "</svg>\n");
+    for (int d = 0, at = TOP; d < p->n_devs; d++) {
+        if (!has_bar(p, d))
+            continue;
+        ok = ok && device(p, d, at, out);
+        at += ROW;
+    }
+    return ok && legend(p, TOP + ROW * n_bars + 4, out) && buf_addz(out, "</svg>\n");
 }
