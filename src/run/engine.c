@@ -140,12 +140,13 @@ static struct place_opts place_opts_of(const struct engine *en, const struct eng
     };
 }
 
-static void suggest_no_vision(struct engine *en, const struct limits *lim, struct err *e)
+static void suggest_no_vision(struct engine *en, const struct limits *lim,
+                              const struct place_opts *po, struct err *e)
 {
     struct graph *g = e != NULL && e->code == ERR_NOFIT ? graph_without_vision(en) : NULL;
     struct plan *p = NULL;
 
-    if (g != NULL && place_find(&p, NULL, g, en->places, lim, NULL, en->dev, en->n_devs, NULL)) {
+    if (g != NULL && place_find(&p, NULL, g, en->places, lim, po, en->dev, en->n_devs, NULL)) {
         size_t at = strlen(e->msg);
         snprintf(e->msg + at, sizeof(e->msg) - at, "; --no-vision makes it fit");
     }
@@ -193,7 +194,7 @@ static bool find_plan(struct engine *en, const struct engine_opts *o, const char
     if (place_find(&en->plan, &en->placement, en->graph, en->places, &lim, &po, en->dev, en->n_devs,
                    e))
         return true;
-    suggest_no_vision(en, &lim, e);
+    suggest_no_vision(en, &lim, &po, e);
     return false;
 }
 
