@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
 // --- memory --------------------------------------------------------------------------------------
 
@@ -65,7 +64,7 @@ double probe_copy(int threads)
 
 // --- a decoder -----------------------------------------------------------------------------------
 
-enum { HEAD_DIM = 64, MOST_WEIGHTS = 4096 };
+enum { HEAD_DIM = 64, MOST_WEIGHTS = 1024 };
 
 struct shape {
     enum dtype type;
@@ -268,8 +267,6 @@ enum {
     LEAST_ROUNDS = 9,
     HOPS = 101,
     PROMPTS = 4,
-    FAR_BYTES = 100 << 20, // of a decoder's weights, times up to MOST_FAR
-    MOST_FAR = 8,
     LEAST_STEP_NS = 100,
 };
 #define ROUNDS_NS INT64_C(2500000000)
@@ -320,31 +317,21 @@ struct timing {
 
 enum { WIDE_Q4_K, WIDE_Q8_0, NARROW, N_DECODERS };
 
-/// Blocks enough that the weights do not stay in the cache.
-static int far_blocks(int blocks)
-{
-    int64_t cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    int64_t times = cache > 0 ? (3 * cache + FAR_BYTES - 1) / FAR_BYTES : 1;
-
-    return blocks * (int)(times < MOST_FAR ? times : MOST_FAR);
-}
-
-/// In turns, so that what else goes on slows down all of them. *share: see probe.cpu_share.
+/// In turns, so that what else goes on slows down all of them, and none finds its weights, 100 MB
+/// and more, in a cache. *share: see probe.cpu_share.
 static bool time_decoders(struct timing *out, double *share, struct dev *cpu, struct err *e)
 {
     static const struct shape shapes[N_DECODERS] = {
         [WIDE_Q4_K] = { DTYPE_Q4_K, 3, 2048, 8192, 8, 1 },
         [WIDE_Q8_0] = { DTYPE_Q8_0, 2, 2048, 8192, 8, 1 },
-        [NARROW] = { DTYPE_Q4_K, 30, 768, 2048, 8, 1 },
+        [NARROW] = { DTYPE_Q4_K, 60, 512, 1536, 8, 1 },
     };
     struct decoder *d = xcalloc(N_DECODERS, sizeof(*d));
     bool ok = true;
     int n = 0;
 
     for (; n < N_DECODERS && ok; n++) {
-        struct shape s = shapes[n];
-        s.n_blocks = far_blocks(s.n_blocks);
-        ok = decoder_init(&d[n], cpu, &s, e);
+        ok = decoder_init(&d[n], cpu, &shapes[n], e);
     }
     for (int i = 0; i < N_DECODERS && ok; i++) {
         out[i] = (struct timing){ .bytes = (double)d[i].plan->dev[0].read_bytes,
