@@ -32,6 +32,30 @@ static void every_profile_is_sane(void **state)
     }
 }
 
+/// docs/profiles.md is what people read.
+static void the_page_has_every_profile(void **state)
+{
+    char *page;
+    size_t n;
+    struct err e = { 0 };
+
+    (void)state;
+    if (!file_read(&page, &n, "docs/profiles.md", 1 << 20, &e))
+        fail_msg("%s", e.msg);
+    for (int i = 0; i < profile_count(); i++) {
+        const struct profile *p = profile_at(i);
+        char *row = xasprintf(
+            "\n| `%s` | %s | %d.%d | %llu %c | %llu %c | %.0f |", p->name, p->title, p->cc_major,
+            p->cc_minor, (unsigned long long)p->info.capacity_bytes >> 20,
+            provenance_name(p->total_from)[0], (unsigned long long)p->info.driver_bytes >> 20,
+            provenance_name(p->driver_from)[0], p->peak_bytes_per_s / 1e9);
+        if (strstr(page, row) == NULL || strstr(page, p->source) == NULL)
+            fail_msg("not in docs/profiles.md: %s", row);
+        free(row);
+    }
+    free(page);
+}
+
 static void names_are_unique_and_found(void **state)
 {
     (void)state;
@@ -258,6 +282,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_profile_is_sane),
+        cmocka_unit_test(the_page_has_every_profile),
         cmocka_unit_test(names_are_unique_and_found),
         cmocka_unit_test(the_names_of_the_issue_are_known),
         cmocka_unit_test(names_are_found_as_people_write_them),
