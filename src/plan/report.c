@@ -535,37 +535,38 @@ bool plan_table(const struct plan *p, struct buf *out)
 static bool headline(const struct report *r, struct buf *out)
 {
     const struct plan *p = r->plan;
-    int n_used = 0, n_devs = 0, n_limited = 0, seen = 0;
+    int n_shown = 0, n_devs = 0, n_used = 0, n_with_limit = 0, seen = 0;
     int64_t least = INT64_MAX, ns = plan_token_ns(p);
     char size[32], names[160] = "", text[320] = "", part[96];
 
     for (int d = 0; d < p->n_devs; d++) {
         n_devs += !p->dev[d].info.in_place;
-        n_used += plan_has_column(p, d);
-        n_limited += p->dev[d].used && !p->dev[d].info.in_place;
-        int64_t left = p->dev[d].used ? plan_left(p, d) : INT64_MAX;
+        n_shown += plan_has_column(p, d);
+        n_used += p->dev[d].used && !p->dev[d].info.in_place;
+        int64_t left = plan_has_column(p, d) ? plan_left(p, d) : INT64_MAX;
+        n_with_limit += left != INT64_MAX;
         least = left < least ? left : least;
     }
-    for (int d = 0; d < p->n_devs && n_used <= 4; d++) {
+    for (int d = 0; d < p->n_devs && n_shown <= 4; d++) {
         if (!plan_has_column(p, d))
             continue;
-        add_text(names, sizeof(names), seen == 0 ? "" : seen + 1 == n_used ? " and " : ", ");
+        add_text(names, sizeof(names), seen == 0 ? "" : seen + 1 == n_shown ? " and " : ", ");
         add_text(names, sizeof(names), p->dev[d].info.name);
         seen++;
     }
-    if (n_used > 4)
-        snprintf(names, sizeof(names), "%d devices", n_used);
+    if (n_shown > 4)
+        snprintf(names, sizeof(names), "%d devices", n_shown);
     bool fits = plan_holds(p);
     snprintf(text, sizeof(text), "%s %s%s", fits ? "fits on" : "does not fit on", names,
-             n_used == 1 && n_devs > 1 ? " alone" : "");
+             n_shown == 1 && n_devs > 1 ? " alone" : "");
     if (least != INT64_MAX) {
-        snprintf(part, sizeof(part), ": %s%s %s", n_limited > 1 && least >= 0 ? "≥ " : "",
+        snprintf(part, sizeof(part), ": %s%s %s", n_with_limit > 1 && least >= 0 ? "≥ " : "",
                  fmt_bytes(size, (uint64_t)(least < 0 ? -least : least)),
                  least < 0 ? "short" : "left");
         add_text(text, sizeof(text), part);
     }
     if (n_devs > 0) {
-        snprintf(part, sizeof(part), "; %d of %d device%s used", n_limited, n_devs,
+        snprintf(part, sizeof(part), "; %d of %d device%s used", n_used, n_devs,
                  n_devs == 1 ? "" : "s");
         add_text(text, sizeof(text), part);
     }
