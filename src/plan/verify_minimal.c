@@ -16,7 +16,7 @@
 enum { MAX_SETS = 1 << 16, MAX_CLASSES = 64 };
 
 /// Devices that cannot be told apart: how many, and how far each gets from each start.
-struct class {
+struct alike {
     uint64_t room, granule;
     int table, count;
     int *reach; // [n + 1] the last unit that a run from here can end before
@@ -28,7 +28,7 @@ struct proof {
     int n;                       // units
     int *unit;                   // [n_parts] of the graph, -1: not to be placed
     uint64_t *least;             // [from * (n + 1) + to] weights and KV, without rounding
-    struct class c[MAX_CLASSES];
+    struct alike c[MAX_CLASSES];
     int n_classes;
     int64_t sets; // looked at
 };
@@ -118,7 +118,7 @@ static void find_classes(struct proof *p)
     const struct plan_file *f = p->v->f;
 
     for (int d = 0; d < f->n_devs; d++) {
-        struct class x = { .room = room_of(f, &f->dev[d]),
+        struct alike x = { .room = room_of(f, &f->dev[d]),
                            .granule = f->dev[d].granule,
                            .table = p->s != NULL ? p->s->table_of[d] : -1,
                            .count = 1 };
@@ -137,7 +137,7 @@ static void find_classes(struct proof *p)
     }
 }
 
-static uint64_t cost(const struct proof *p, const struct class *c, int from, int to)
+static uint64_t cost(const struct proof *p, const struct alike *c, int from, int to)
 {
     int at = from * (p->n + 1) + to;
 
@@ -281,10 +281,11 @@ static bool check_stages(struct proof *p)
     return p->v->out->n_wrong == before;
 }
 
-static bool has_blocks_on_host(const struct plan_file *f, const struct graph *g)
+/// Blocks or experts: more than rows of the embedding.
+static bool host_has_a_share(const struct plan_file *f, const struct graph *g)
 {
     for (int i = 1; i < graph_n_parts(g); i++)
-        if (graph_part(g, i)->kind == PART_BLOCK && f->dev[f->part_dev[i - 1]].in_place)
+        if (graph_part(g, i)->kind != PART_EMBED && f->dev[f->part_dev[i - 1]].in_place)
             return true;
     return false;
 }
@@ -372,15 +373,15 @@ void verify_minimal(struct verifier *v)
 
     for (int d = 0; d < v->f->n_devs; d++)
         used += !v->f->dev[d].in_place && v->f->dev[d].planned > 0;
-    if (used <= 1 && !(used == 1 && has_blocks_on_host(v->f, v->g))) {
+    if (used <= 1 && !(used == 1 && host_has_a_share(v->f, v->g))) {
         if (v->f->proved)
             verify_fine(v, "minimal: one device");
         else
             verify_wrong(v, "minimal.proved: false, and one device is all there is");
         return;
     }
-    if (has_blocks_on_host(v->f, v->g)) {
-        verify_open(v, "minimality: the host has blocks, so the devices hold what they can");
+    if (host_has_a_share(v->f, v->g)) {
+        verify_open(v, "minimality: the host has a share, so the devices hold what they can");
         return;
     }
     if (!v->f->proved) {

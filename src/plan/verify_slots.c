@@ -278,7 +278,8 @@ static void say_weights(struct verifier *v)
 // --- bounds and overlap
 // ---------------------------------------------------------------------------
 
-static const struct file_arena *find_arena(const struct plan_file *f, int dev, enum arena_kind arena)
+static const struct file_arena *find_arena(const struct plan_file *f, int dev,
+                                           enum arena_kind arena)
 {
     for (int i = 0; i < f->n_arenas; i++)
         if (f->arena[i].dev == dev && f->arena[i].arena == arena)
