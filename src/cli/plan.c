@@ -66,11 +66,6 @@ static bool say_plan(const struct cli_args *a, const struct engine *en, struct p
 
     if (a->why >= 0)
         return report_why(en->plan, a->why, out, e);
-    if (a->max_ctx) {
-        struct question q = en->asked;
-        q.lim = en->plan->lim;
-        return report_max_ctx(&q, a->json, out);
-    }
     if (a->llama_cpp)
         return report_llamacpp(en->plan, gguf_path(en->gguf), out);
     if (a->svg_path != NULL)
@@ -145,8 +140,11 @@ int cmd_plan(struct cli_args *a)
                             .on = a->eng.on,
                             .no_vision = a->eng.no_vision };
     int status;
-    if (found) {
-        buf_init(&b, REPORT_MOST);
+    buf_init(&b, REPORT_MOST);
+    if (a->max_ctx) { // of all contexts, whether the one asked for fits or not
+        e = (struct err){ 0 };
+        status = print_report(a, &b, report_max_ctx(&en.asked, a->json, &b), &e);
+    } else if (found) {
         bool ok = say_plan(a, &en, &x, &b, &e);
         status = print_report(a, &b, ok, &e);
     } else {

@@ -58,6 +58,11 @@ def test_a_k80_question_is_answered_in_the_first_line(zoo):
     assert f" {device['planned_bytes']:,} ".replace(",", " ") in total
 
 
+def test_the_readme_shows_what_is_printed(zoo):
+    shown = re.search(r"    \$ snug plan gemma3-12b.gguf --on k80x2\n((?:    .*\n)+)", (ROOT / "README.md").read_text())[1]
+    assert re.sub("^    ", "", shown, flags=re.M) == screen(zoo("gemma3-12b"), "--on", "k80x2")
+
+
 def test_full_keeps_every_slot_and_step(models):
     text = screen(models["llama"], "--full", "--ctx", 128)
     assert "\nvalue 0 " in text and "\nstep 0 " in text and "\nhash " in text
