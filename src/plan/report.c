@@ -213,8 +213,10 @@ static bool bar(const struct plan *p, int dev, int cells, bool colour, struct bu
         sum += plan_row_bytes(p, dev, (enum plan_row)l);
         sum += l == ROW_WEIGHTS ? d->mapped_bytes : 0;
         int upto = (int)((double)sum / (double)all * cells + 0.5);
+        char run[4 * BAR_MOST + 1] = "";
         for (; drawn < upto && drawn < cells; drawn++)
-            ok = ok && paint(out, colour, lines[l].colour, lines[l].cell);
+            add_text(run, sizeof(run), lines[l].cell);
+        ok = ok && (run[0] == '\0' || paint(out, colour, lines[l].colour, run));
     }
     return ok && buf_printf(out, "%*s|", cells - drawn, "");
 }

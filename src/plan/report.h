@@ -27,7 +27,8 @@ int64_t plan_left(const struct plan *p, int dev);
 int64_t plan_token_ns(const struct plan *p);
 /// "embedding, blocks 0-24, head": the parts on a device. Returns `out`.
 const char *plan_parts_text(char *out, size_t n, const struct plan *p, int dev);
-/// Whether a device is used for more than rows at hand for others (a host with the embedding table).
+/// Whether a device is used for more than rows at hand for others (a host with the embedding
+/// table).
 bool plan_has_column(const struct plan *p, int dev);
 const char *kv_type_name(enum dtype kv); // "f16", "q8_0", "f32"
 
