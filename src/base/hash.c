@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+enum { LONG = 256 };
+
 /// Folds the 128-bit product, so that every input bit reaches every output bit.
 static uint64_t fold_mul(uint64_t a, uint64_t b)
 {
@@ -12,18 +14,33 @@ static uint64_t fold_mul(uint64_t a, uint64_t b)
     return (uint64_t)r ^ (uint64_t)(r >> 64);
 }
 
+// 2^64 / golden ratio, and the fraction of sqrt(2): odd, about half of their bits set.
+static const uint64_t k1 = 0x9e3779b97f4a7c15u, k2 = 0x6a09e667f3bcc909u;
+
+static uint64_t add_word(uint64_t h, const unsigned char *in)
+{
+    uint64_t w;
+
+    memcpy(&w, in, 8);
+    return fold_mul(h ^ w ^ k1, k2) + (w ^ k2); // a factor of 0 alone would forget all before it
+}
+
 uint64_t hash_bytes(const void *p, size_t n, uint64_t seed)
 {
-    // 2^64 / golden ratio, and the fraction of sqrt(2): odd, about half of their bits set.
-    const uint64_t k1 = 0x9e3779b97f4a7c15u, k2 = 0x6a09e667f3bcc909u;
     const unsigned char *in = p;
     uint64_t h = fold_mul(seed ^ k1, (uint64_t)n ^ k2) ^ seed;
     uint64_t w;
 
-    for (; n >= 8; n -= 8, in += 8) {
-        memcpy(&w, in, 8);
-        h = fold_mul(h ^ w ^ k1, k2) + (w ^ k2); // a factor of 0 alone would forget all before it
+    if (n >= LONG) { // a product has to wait for the one before: four chains at once
+        uint64_t lane[4] = { h, h ^ k1, h ^ k2, ~h };
+        for (; n >= 32; n -= 32, in += 32)
+            for (size_t i = 0; i < 4; i++)
+                lane[i] = add_word(lane[i], in + 8 * i);
+        for (size_t i = 0; i < 4; i++)
+            h = add_word(h, (const unsigned char *)&lane[i]);
     }
+    for (; n >= 8; n -= 8, in += 8)
+        h = add_word(h, in);
     w = 0;
     if (n != 0)
         memcpy(&w, in, n);

@@ -150,6 +150,7 @@ static bool open_later_parts(struct gguf *g, const struct split_name *name,
         char *path =
             xasprintf("%.*s-%05d-of-%05u.gguf", (int)name->stem, g->path, i + 1, name->count);
         p->path = escaped(path);
+        p->no_vocab = o->no_vocab;
         p->mapped = map_file(&p->map, path, !o->no_mmap, e);
         free(path);
         if (!p->mapped)
@@ -193,9 +194,9 @@ static bool join_tensors(struct gguf *g, struct err *e)
     if (!gguf_index_make(&g->tensor_index, g->tensor_names, at, g->seed, &twice)) {
         const struct part *p = &g->parts[g->tensors[twice].file];
         struct str s = g->tensor_names[twice];
-        return gguf_bad_at(e, ERR_FORMAT, p, (uint64_t)((const uint8_t *)s.p - p->copy),
-                           "tensor \"%s\": it is there twice",
-                           err_bytes(name, sizeof(name), s.p, s.n));
+        return gguf_bad_at(
+            e, ERR_FORMAT, p, (uint64_t)((const uint8_t *)s.p - p->copy) + p->left_out,
+            "tensor \"%s\": it is there twice", err_bytes(name, sizeof(name), s.p, s.n));
     }
     for (int f = 0; f < g->n_parts; f++) {
         free(g->parts[f].tensors);
@@ -237,6 +238,7 @@ static bool open_all(struct gguf *g, const struct gguf_opts *o, struct err *e)
     struct part *first = &g->parts[0];
     uint64_t count;
 
+    first->no_vocab = o->no_vocab;
     first->mapped = map_file(&first->map, g->path, !o->no_mmap, e);
     if (!first->mapped || !read_part(first, NULL, g->seed, o->head_only, e) ||
         !split_count(first, &count, e))
@@ -280,6 +282,7 @@ bool gguf_open_mem(struct gguf **out, const void *p, uint64_t n, const char *nam
 
     *out = NULL;
     first->map = (struct map){ .p = p, .bytes = n, .data_end = n };
+    first->no_vocab = opts != NULL && opts->no_vocab;
     bool ok = read_part(first, NULL, g->seed, opts != NULL && opts->head_only, e) &&
               split_count(first, &count, e);
     if (ok && count > 1)
@@ -287,6 +290,69 @@ bool gguf_open_mem(struct gguf **out, const void *p, uint64_t n, const char *nam
             err_set(e, ERR_UNSUPPORTED, "%s: split into %" PRIu64 " files, which are not in memory",
                     first->path, count);
     if (!ok || !join_tensors(g, e)) {
+        gguf_close(g);
+        return false;
+    }
+    *out = g;
+    return true;
+}
+
+// --- heads fetched elsewhere
+// ------------------------------------------------------------------------------------
+
+uint64_t gguf_part_full(const struct part *p)
+{
+    return p->full != 0 ? p->full : p->map.bytes;
+}
+
+static struct part part_of_head(const struct gguf_head *h)
+{
+    ASSERT(h->n <= h->file_bytes);
+    return (struct part){ .path = escaped(h->name),
+                          .map = { .p = h->p, .bytes = h->n },
+                          .full = h->file_bytes };
+}
+
+bool gguf_head_need(const struct gguf_head *h, uint64_t *need, struct err *e)
+{
+    struct part p = part_of_head(h);
+    bool ok = gguf_head_end(&p, need, e);
+
+    gguf_part_done(&p);
+    return ok;
+}
+
+static bool open_heads(struct gguf *g, const struct gguf_head *head, struct err *e)
+{
+    const struct part *first = &g->parts[0];
+    uint64_t count = 0;
+
+    for (int i = 0; i < g->n_parts; i++) {
+        struct part *p = &g->parts[i];
+        const struct value *arch = i > 0 ? gguf_part_value(first, "general.architecture") : NULL;
+        *p = part_of_head(&head[i]);
+        bool ok = read_part(p, arch, g->seed, true, e);
+        p->map = (struct map){ 0 }; // the head was copied
+        if (!ok || (i == 0 && !split_count(p, &count, e)) || (i > 0 && !check_later_part(g, i, e)))
+            return false;
+        if (count != (uint64_t)g->n_parts)
+            return bad_key(e, first, "split.count", count, "but the files at hand are",
+                           (uint64_t)g->n_parts);
+    }
+    return join_tensors(g, e) && check_total(g, e);
+}
+
+bool gguf_open_heads(struct gguf **out, const struct gguf_head *head, int n, struct err *e)
+{
+    struct gguf *g = new_gguf(head[0].name);
+
+    ASSERT(n > 0);
+    *out = NULL;
+    gguf_part_done(&g->parts[0]);
+    g->parts = xrealloc(g->parts, (size_t)n * sizeof(*g->parts));
+    memset(g->parts, 0, (size_t)n * sizeof(*g->parts));
+    g->n_parts = n;
+    if (!open_heads(g, head, e)) {
         gguf_close(g);
         return false;
     }

@@ -34,6 +34,7 @@ enum gguf_type { // value types, ids as in the file
 struct gguf_opts {
     bool no_mmap;   // read the file into memory instead
     bool head_only; // tensor data may be missing: for planning from a partial file
+    bool no_vocab;  // arrays of "tokenizer." are checked, of which only types and lengths are kept
 };
 
 /// One tensor of the directory. `ne[0]` is the row length (fastest), unused dimensions are 1.
@@ -58,6 +59,22 @@ MUST_CHECK bool gguf_open(struct gguf **out, const char *path, const struct gguf
 MUST_CHECK bool gguf_open_mem(struct gguf **out, const void *p, uint64_t n, const char *name,
                               const struct gguf_opts *opts, struct err *e);
 void gguf_close(struct gguf *g); // NULL is fine
+
+/// The beginning of a file that is elsewhere.
+struct gguf_head {
+    const char *name; // for messages, and gguf_path() of the first
+    const void *p;    // the first n bytes
+    uint64_t n;
+    uint64_t file_bytes; // of the whole file, n or more
+};
+/// How many bytes from the beginning have to be here for the head to be read: at most `n` if it is
+/// all here; else as far as can be seen, which may not be all. Never more than `file_bytes`.
+/// Errors: ERR_FORMAT, ERR_UNSUPPORTED a head that no more bytes would mend.
+MUST_CHECK bool gguf_head_need(const struct gguf_head *h, uint64_t *need, struct err *e);
+/// Opens the `n` files of a model, in order, by their heads alone, which are copied. Data that
+/// would end behind `file_bytes` is an error: such a file was cut.
+MUST_CHECK bool gguf_open_heads(struct gguf **out, const struct gguf_head *head, int n,
+                                struct err *e);
 
 const char *gguf_path(const struct gguf *g);
 int gguf_n_files(const struct gguf *g);
@@ -97,11 +114,12 @@ bool gguf_get_bool(const struct gguf *g, const char *name, bool *out);
 bool gguf_get_str(const struct gguf *g, const char *name,
                   struct str *out); // borrowed; also 0-terminated behind n
 
-/// Arrays. Element type GGUF_STR: use gguf_arr_str; bool is one byte each, 0 or 1.
+/// Arrays. Element type GGUF_STR: use gguf_arr_str; bool is one byte each, 0 or 1. Of an array that
+/// was not kept (no_vocab) there are type and length, and no elements: NULL, {NULL,0}, false.
 struct gguf_arr {
     enum gguf_type type;
     uint64_t n;
-    const void *data; // n elements, host byte order, aligned; NULL for strings
+    const void *data; // n elements, host byte order, aligned; NULL for strings, or not kept
 };
 bool gguf_get_arr(const struct gguf *g, const char *name, struct gguf_arr *out);
 struct str gguf_arr_str(const struct gguf *g, const char *name,

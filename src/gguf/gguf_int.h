@@ -3,7 +3,8 @@
 // Opening a file, in order:
 //   head.c    walks the head in the mapping (where does it end? is it all there?), copies it into
 //             memory of our own, walks the copy again and keeps what it finds. Everything offered
-//             later is in that copy, so nothing can change after it was checked.
+//             later is in that copy, so nothing can change after it was checked. For a plan, the
+//             elements of the vocabulary's arrays, nearly all of a head, are left out of the copy.
 //   tensors.c checks what the directory says: sizes, bounds, overlaps.
 //   gguf.c    does that for each file of a split one, and joins their tensors.
 
@@ -22,6 +23,7 @@ enum {
     MAX_HEAD_BYTES = 128 << 20,
     MAX_STRINGS = 1 << 23, // of one head's arrays, all together
     MAX_ALIGNMENT = 1 << 20,
+    MAX_GAPS = 8, // there are four or five; behind that arrays are kept
 };
 #define MAX_FILE_BYTES ((uint64_t)INT64_MAX) // offsets of the system are signed
 
@@ -61,14 +63,27 @@ struct entry {
     uint32_t at; // of its offset field in the head
 };
 
+/// The elements of an array of the vocabulary, as the first walk found them.
+struct gap {
+    uint64_t at, bytes; // in the file
+    uint64_t n;
+    enum gguf_type elem;
+};
+
 /// One file.
 struct part {
     char *path; // for messages: as given, escaped
     struct map map;
     bool mapped;    // the map is ours to close
+    uint64_t full;  // bytes of the file where the map is only its beginning, else 0
+    uint64_t need;  // set where reading a head failed: it goes on at least to here
     uint64_t bytes; // as it should be
-    uint8_t *copy;  // of the head
+    uint8_t *copy;  // of the head, without the gaps where the vocabulary is not kept
     uint64_t head_bytes;
+    bool no_vocab;
+    int n_gaps;
+    struct gap gap[MAX_GAPS];
+    uint64_t left_out; // bytes of all gaps that are not in the copy
     uint64_t hash; // of the head
     uint64_t data_at;
     uint64_t alignment;
@@ -102,6 +117,9 @@ struct gguf {
 /// architecture; NULL for the first file itself.
 MUST_CHECK bool gguf_head_read(struct part *p, const struct value *arch, uint64_t seed,
                                struct err *e);
+/// Where the head of `p->map` ends, or, where more of it is needed, how far at least it goes.
+MUST_CHECK bool gguf_head_end(struct part *p, uint64_t *end, struct err *e);
+uint64_t gguf_part_full(const struct part *p); // bytes of the whole file
 void gguf_part_done(struct part *p);
 /// The value of `name` in this file; NULL if there is none.
 const struct value *gguf_part_value(const struct part *p, const char *name);

@@ -26,11 +26,14 @@ struct walk {
     struct reader r;
     struct part *part;
     struct err *e;
+    uint64_t full;      // bytes of the whole file, of which only the beginning may be in `r`
     bool keep;          // the second walk
     const char *item;   // what we are in, for messages: "key", "tensor", NULL
     int i;              // its number
     struct str name;    // and name, where known
     uint64_t n_strings; // in arrays so far
+    int gap;            // of the copy: the next one
+    uint64_t skipped;   // of the copy: bytes of the file that were left out before `r.at`
     const struct value *arch;
 };
 
@@ -59,6 +62,7 @@ static bool bad(struct walk *w, enum err_code code, uint64_t at, const char *fmt
     char text[256], name[80];
     va_list ap;
 
+    at += w->skipped;
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
@@ -72,11 +76,25 @@ static bool bad(struct walk *w, enum err_code code, uint64_t at, const char *fmt
 
 static uint64_t left(const struct walk *w)
 {
+    return w->full - w->r.at;
+}
+
+/// Of that, what is here.
+static uint64_t here(const struct walk *w)
+{
     return w->r.n - w->r.at;
 }
 
+/// The next `bytes` are not here. If the file has them, the part says up to where they are needed.
 static bool cut(struct walk *w, const char *field, uint64_t bytes)
 {
+    if (bytes <= left(w)) {
+        w->part->need = w->r.at + bytes;
+        return bad(w, ERR_FORMAT, w->r.at,
+                   "%s: %" PRIu64 " bytes needed, but only the first %" PRIu64
+                   " bytes of the file are here",
+                   field, bytes, w->r.n);
+    }
     return bad(w, ERR_FORMAT, w->r.at,
                "%s: %" PRIu64 " bytes needed, but the file has %" PRIu64 " more", field, bytes,
                left(w));
@@ -99,10 +117,12 @@ static bool get_str(struct walk *w, const char *field, struct str *out)
 
     if (!get_u64(w, field, &n))
         return false;
-    if (!read_bytes(&w->r, n, &p))
+    if (n > left(w))
         return bad(w, ERR_FORMAT, at,
                    "%s: length %" PRIu64 ", but the file has %" PRIu64 " bytes more", field, n,
                    left(w));
+    if (!read_bytes(&w->r, n, &p))
+        return cut(w, field, n);
     *out = (struct str){ (const char *)p, (size_t)n };
     return true;
 }
@@ -182,6 +202,59 @@ static bool get_scalar(struct walk *w, struct value *v)
     return true;
 }
 
+/// String `i` of an array is not there: why.
+static bool bad_string(struct walk *w, uint64_t i)
+{
+    uint64_t n;
+
+    if (here(w) < 8)
+        return cut(w, "string of array", 8);
+    memcpy(&n, w->r.p + w->r.at, 8);
+    if (n > left(w) - 8)
+        return bad(w, ERR_FORMAT, w->r.at,
+                   "string %" PRIu64 " of array: length %" PRIu64 ", but the file has %" PRIu64
+                   " bytes more",
+                   i, n, left(w) - 8);
+    return cut(w, "string of array", 8 + n);
+}
+
+/// From length to length: half a million of them, so nothing else is done.
+static bool pass_strings(struct walk *w, uint64_t count)
+{
+    const uint8_t *p = w->r.p;
+    uint64_t at = w->r.at, end = w->r.n, n;
+
+    for (uint64_t i = 0; i < count; i++) {
+        bool ok = end - at >= 8;
+        if (ok) {
+            memcpy(&n, p + at, 8);
+            ok = n <= end - at - 8;
+        }
+        if (!ok) {
+            w->r.at = at;
+            return bad_string(w, i);
+        }
+        at += 8 + n;
+    }
+    w->r.at = at;
+    return true;
+}
+
+static bool list_strings(struct walk *w, struct str *out, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t n;
+        if (here(w) < 8)
+            return bad_string(w, i);
+        memcpy(&n, w->r.p + w->r.at, 8);
+        if (n > here(w) - 8)
+            return bad_string(w, i);
+        out[i] = (struct str){ (const char *)w->r.p + w->r.at + 8, (size_t)n };
+        w->r.at += 8 + n;
+    }
+    return true;
+}
+
 /// The elements of an array of strings. This is most of a head: a quarter of a million tokens.
 static bool get_strings(struct walk *w, struct value *v)
 {
@@ -198,21 +271,7 @@ static bool get_strings(struct walk *w, struct value *v)
         w->part->strs[w->part->n_strs++] = out;
     }
     v->str = out;
-    for (uint64_t i = 0; i < v->n; i++) {
-        uint64_t n;
-        if (left(w) < 8)
-            return cut(w, "string of array", 8);
-        memcpy(&n, w->r.p + w->r.at, 8);
-        if (n > left(w) - 8)
-            return bad(w, ERR_FORMAT, w->r.at,
-                       "string %" PRIu64 " of array: length %" PRIu64 ", but the file has %" PRIu64
-                       " bytes more",
-                       i, n, left(w) - 8);
-        if (out != NULL)
-            out[i] = (struct str){ (const char *)w->r.p + w->r.at + 8, (size_t)n };
-        w->r.at += 8 + n;
-    }
-    return true;
+    return out != NULL ? list_strings(w, out, v->n) : pass_strings(w, v->n);
 }
 
 /// Moves an array's elements down to where they are aligned: at most 7 bytes, over its own count,
@@ -228,22 +287,32 @@ static const void *align_elements(struct walk *w, const uint8_t *p, uint64_t byt
     return to;
 }
 
-static bool get_array(struct walk *w, struct value *v)
+static bool is_vocabulary(struct str key)
 {
-    uint64_t at = w->r.at;
-    const uint8_t *p;
+    static const char prefix[] = "tokenizer.";
 
-    if (!get_type(w, "array type", &v->elem))
-        return false;
-    if (v->elem == GGUF_ARR)
-        return bad(w, ERR_UNSUPPORTED, at, "array type: an array of arrays");
-    at = w->r.at;
-    if (!get_u64(w, "array count", &v->n))
-        return false;
+    return key.n >= sizeof(prefix) - 1 && memcmp(key.p, prefix, sizeof(prefix) - 1) == 0;
+}
+
+/// The first walk found elements here, which the copy does not have. The copy was made after it:
+/// type and count have to be those that were seen.
+static bool skip_gap(struct walk *w, const struct value *v)
+{
+    const struct gap *gap = &w->part->gap[w->gap++];
+
+    if (gap->at != w->r.at + w->skipped || gap->n != v->n || gap->elem != v->elem)
+        return bad(w, ERR_FORMAT, w->r.at, "array: the file changed while it was read");
+    w->skipped += gap->bytes;
+    return true;
+}
+
+static bool get_elements(struct walk *w, struct value *v, uint64_t count_at)
+{
+    const uint8_t *p;
     uint8_t elem_bytes = type_bytes[v->elem];
     uint8_t at_least = v->elem == GGUF_STR ? 8 : elem_bytes;
     if (v->n > left(w) / at_least)
-        return bad(w, ERR_FORMAT, at,
+        return bad(w, ERR_FORMAT, count_at,
                    "array count: %" PRIu64 " elements of %u bytes or more, but the "
                    "file has %" PRIu64 " bytes more",
                    v->n, (unsigned)at_least, left(w));
@@ -255,6 +324,29 @@ static bool get_array(struct walk *w, struct value *v)
     if (v->elem == GGUF_BOOL && !check_bools(w, p, v->n))
         return false;
     v->data = w->keep ? align_elements(w, p, bytes, elem_bytes) : NULL;
+    return true;
+}
+
+static bool get_array(struct walk *w, struct value *v)
+{
+    struct part *p = w->part;
+    uint64_t at = w->r.at;
+
+    if (!get_type(w, "array type", &v->elem))
+        return false;
+    if (v->elem == GGUF_ARR)
+        return bad(w, ERR_UNSUPPORTED, at, "array type: an array of arrays");
+    at = w->r.at;
+    if (!get_u64(w, "array count", &v->n))
+        return false;
+    bool vocabulary = is_vocabulary(w->name);
+    if (w->keep && p->no_vocab && vocabulary && w->gap < p->n_gaps)
+        return skip_gap(w, v);
+    uint64_t from = w->r.at;
+    if (!get_elements(w, v, at))
+        return false;
+    if (!w->keep && vocabulary && p->n_gaps < MAX_GAPS)
+        p->gap[p->n_gaps++] = (struct gap){ from, w->r.at - from, v->n, v->elem };
     return true;
 }
 
@@ -335,11 +427,11 @@ static bool get_count(struct walk *w, const char *field, uint64_t at_least, uint
 
     if (!get_u64(w, field, &n))
         return false;
-    uint64_t room = w->r.n > HEADER_BYTES ? w->r.n - HEADER_BYTES : 0;
+    uint64_t room = w->full > HEADER_BYTES ? w->full - HEADER_BYTES : 0;
     if (n > room / at_least)
         return bad(w, ERR_FORMAT, at,
                    "%s: %" PRIu64 ", but a file of %" PRIu64 " bytes holds at most %" PRIu64, field,
-                   n, w->r.n, room / at_least);
+                   n, w->full, room / at_least);
     if (n > limit)
         return bad(w, ERR_UNSUPPORTED, at, "%s: %" PRIu64 ", more than %" PRIu64, field, n, limit);
     *out = (int)n;
@@ -352,7 +444,7 @@ static bool walk_keys(struct walk *w, int n_keys)
 
     w->item = "key";
     for (w->i = 0; w->i < n_keys; w->i++) {
-        uint64_t at = w->r.at;
+        uint64_t at = w->r.at, before = w->skipped;
         struct str name;
         struct value v;
 
@@ -365,7 +457,7 @@ static bool walk_keys(struct walk *w, int n_keys)
         if (w->keep) {
             p->key_names[w->i] = name;
             p->values[w->i] = v;
-            p->key_at[w->i] = (uint32_t)at;
+            p->key_at[w->i] = (uint32_t)(at + before);
             p->n_keys = w->i + 1;
         }
     }
@@ -399,7 +491,7 @@ static bool walk_tensors(struct walk *w, int n_tensors, bool is_gptoss)
         }
         if (!get_u32(w, "type", &type))
             return false;
-        en.at = (uint32_t)w->r.at;
+        en.at = (uint32_t)(w->r.at + w->skipped);
         if (!get_u64(w, "offset", &en.t.offset))
             return false;
         if (!w->keep)
@@ -489,7 +581,7 @@ static void terminate(struct part *p)
         copy[p->key_names[i].p - base + (ptrdiff_t)p->key_names[i].n] = 0;
         if (v->type == GGUF_STR)
             copy[v->text - base + (ptrdiff_t)v->n] = 0;
-        if (v->type != GGUF_ARR || v->elem != GGUF_STR)
+        if (v->type != GGUF_ARR || v->elem != GGUF_STR || v->str == NULL)
             continue;
         for (uint64_t k = 0; k < v->n; k++)
             copy[v->str[k].p - base + (ptrdiff_t)v->str[k].n] = 0;
@@ -500,9 +592,58 @@ static void terminate(struct part *p)
     }
 }
 
+static struct walk first_walk(struct part *p, struct err *e)
+{
+    p->n_gaps = 0;
+    return (struct walk){
+        .r = { .p = p->map.p, .n = p->map.bytes }, .full = gguf_part_full(p), .part = p, .e = e
+    };
+}
+
+bool gguf_head_end(struct part *p, uint64_t *end, struct err *e)
+{
+    struct walk look = first_walk(p, e);
+
+    p->need = 0;
+    bool ok = walk_head(&look, 0);
+    *end = ok ? look.r.at : p->need;
+    return ok || p->need != 0;
+}
+
+/// Copies the head, with or without its gaps, and hashes it, piece by piece: with them it is the
+/// same number.
+static void copy_head(struct part *p)
+{
+    uint64_t gaps = 0, at = 0;
+    uint8_t *to;
+
+    for (int i = 0; i < p->n_gaps; i++)
+        gaps += p->gap[i].bytes;
+    p->left_out = p->no_vocab ? gaps : 0;
+    p->copy = to = xmalloc((size_t)(p->head_bytes - p->left_out) + 1); // a last text's 0
+    p->hash = 0;
+    for (int i = 0; i <= p->n_gaps; i++) {
+        uint64_t end = i < p->n_gaps ? p->gap[i].at : p->head_bytes;
+        memcpy(to, p->map.p + at, (size_t)(end - at));
+        p->hash = hash_bytes(to, (size_t)(end - at), p->hash);
+        to += end - at;
+        at = end;
+        if (i == p->n_gaps)
+            break;
+        uint64_t bytes = p->gap[i].bytes;
+        const uint8_t *elements = p->map.p + at;
+        if (!p->no_vocab) {
+            elements = memcpy(to, elements, (size_t)bytes);
+            to += bytes;
+        }
+        p->hash = hash_bytes(elements, (size_t)bytes, p->hash);
+        at += bytes;
+    }
+}
+
 bool gguf_head_read(struct part *p, const struct value *arch, uint64_t seed, struct err *e)
 {
-    struct walk look = { .r = { .p = p->map.p, .n = p->map.bytes }, .part = p, .e = e };
+    struct walk look = first_walk(p, e);
 
     if (!walk_head(&look, seed))
         return false;
@@ -510,15 +651,17 @@ bool gguf_head_read(struct part *p, const struct value *arch, uint64_t seed, str
         return gguf_bad_at(e, ERR_UNSUPPORTED, p, look.r.at, "a head of more than %d bytes",
                            MAX_HEAD_BYTES);
     p->head_bytes = look.r.at;
-    p->copy = xmalloc((size_t)p->head_bytes + 1); // a last text's 0
-    memcpy(p->copy, p->map.p, (size_t)p->head_bytes);
+    copy_head(p);
     if (p->mapped) // megabytes, where the vocabulary is large
         map_forget(&p->map, p->head_bytes);
-    p->hash = hash_bytes(p->copy, (size_t)p->head_bytes, 0);
 
-    struct walk keep = {
-        .r = { .p = p->copy, .n = p->head_bytes }, .part = p, .e = e, .keep = true, .arch = arch
-    };
+    uint64_t kept = p->head_bytes - p->left_out;
+    struct walk keep = { .r = { .p = p->copy, .n = kept },
+                         .full = kept,
+                         .part = p,
+                         .e = e,
+                         .keep = true,
+                         .arch = arch };
     if (!walk_head(&keep, seed))
         return false;
     terminate(p);

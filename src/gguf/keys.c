@@ -163,7 +163,7 @@ const struct str *gguf_arr_strs(const struct gguf *g, const char *name, uint64_t
 {
     const struct value *v = find(g, name);
 
-    if (v == NULL || v->type != GGUF_ARR || v->elem != GGUF_STR)
+    if (v == NULL || v->type != GGUF_ARR || v->elem != GGUF_STR || v->str == NULL)
         return NULL;
     *n = v->n;
     return v->str;
@@ -309,6 +309,9 @@ static bool add_array(struct buf *out, const struct value *v)
 
     if (!buf_addz(out, "["))
         return false;
+    bool kept = v->elem == GGUF_STR ? v->str != NULL : v->data != NULL;
+    if (!kept && v->n > 0)
+        return buf_printf(out, "...] (%" PRIu64 " elements)", v->n);
     for (uint64_t i = 0; i < v->n; i++) {
         struct value one;
         if (i > 0 && !buf_addz(out, ", "))

@@ -112,11 +112,11 @@ static bool place(struct part *p, int i, bool head_only, struct err *e)
         return gguf_bad_at(e, ERR_FORMAT, p, en->at,
                            "%s: offset: %" PRIu64 " and %" PRIu64 " bytes of data end above 2^63",
                            label(who, p, i), offset, en->t.bytes);
-    if (end > p->map.bytes && !head_only)
+    if (end > gguf_part_full(p) && (!head_only || p->full != 0))
         return gguf_bad_at(e, ERR_FORMAT, p, en->at,
                            "%s: offset: data from %" PRIu64 " to %" PRIu64
                            ", but the file has %" PRIu64 " bytes",
-                           label(who, p, i), en->t.offset, end, p->map.bytes);
+                           label(who, p, i), en->t.offset, end, gguf_part_full(p));
     if (end > p->bytes)
         p->bytes = end;
     return true;
@@ -157,10 +157,10 @@ static bool check_overlaps(const struct part *p, struct err *e)
 
 bool gguf_tensors_place(struct part *p, bool head_only, struct err *e)
 {
-    p->bytes = p->map.bytes;
+    p->bytes = gguf_part_full(p);
     p->data_at = align_up_u64(p->head_bytes, p->alignment); // both small
-    if (p->n_tensors == 0 && p->data_at > p->map.bytes)
-        p->data_at = p->map.bytes; // a vocabulary, not padded
+    if (p->n_tensors == 0 && p->data_at > p->bytes)
+        p->data_at = p->bytes; // a vocabulary, not padded
     for (int i = 0; i < p->n_tensors; i++) {
         if (!place(p, i, head_only, e))
             return false;

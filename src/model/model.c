@@ -92,7 +92,7 @@ static void read_vocab(struct model *m, struct keys *k)
         key_fail(k, ERR_FORMAT, "tensor token_embd.weight is missing");
         return;
     }
-    uint64_t rows = gguf_tensor(k->g, embd)->ne[1], n_tokens = 0;
+    uint64_t rows = gguf_tensor(k->g, embd)->ne[1];
     if (rows < 1 || rows > MAX_VOCAB) {
         key_fail(k, ERR_FORMAT, "tensor token_embd.weight has %llu rows, expected 1 to %d",
                  (unsigned long long)rows, MAX_VOCAB);
@@ -104,13 +104,14 @@ static void read_vocab(struct model *m, struct keys *k)
     if (said != m->n_vocab)
         key_fail(k, ERR_FORMAT, "key %s.vocab_size is %lld, but token_embd.weight has %d rows",
                  k->arch, (long long)said, m->n_vocab);
+    struct gguf_arr tokens = { .n = 0 }; // which a plan does not keep
     if (gguf_find_key(k->g, "tokenizer.ggml.tokens") >= 0 &&
-        !gguf_arr_strs(k->g, "tokenizer.ggml.tokens", &n_tokens))
+        (!gguf_get_arr(k->g, "tokenizer.ggml.tokens", &tokens) || tokens.type != GGUF_STR))
         key_fail(k, ERR_FORMAT, "key tokenizer.ggml.tokens is not an array of texts");
-    if (n_tokens > rows)
+    if (tokens.n > rows)
         key_fail(k, ERR_FORMAT,
                  "%llu tokens (tokenizer.ggml.tokens), but token_embd.weight has %d rows",
-                 (unsigned long long)n_tokens, m->n_vocab);
+                 (unsigned long long)tokens.n, m->n_vocab);
 }
 
 /// Every tokenizer.ggml.*_token_id is a token.

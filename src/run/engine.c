@@ -228,12 +228,12 @@ bool engine_open(struct engine *en, const char *path, const struct engine_opts *
                  load_progress_fn *progress, void *ctx, struct err *e)
 {
     int64_t start = clock_ns();
-    struct gguf_opts go = { .no_mmap = o->no_mmap, .head_only = o->plan_only };
+    struct gguf_opts go = { .no_mmap = o->no_mmap, .head_only = o->plan_only, .no_vocab = o->plan_only };
     struct vocabulary v;
     struct err why = { 0 };
 
     *en = (struct engine){ 0 };
-    bool ok = gguf_open(&en->gguf, path, &go, e);
+    bool ok = (o->open != NULL ? o->open : gguf_open)(&en->gguf, path, &go, e);
     if (ok && o->plan_only) {
         ok = plan_and_load(en, o, path, progress, ctx, e);
     } else if (ok) {

@@ -107,6 +107,78 @@ static void the_fingerprint_is_that_of_keys_and_directory(void **state)
     gm_done(&m);
 }
 
+// --- without the vocabulary
+// ---------------------------------------------------------------------------
+
+static void a_vocabulary_that_is_not_kept_leaves_types_and_lengths(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "tokenizer.ggml.tokens", "tokenizer.ggml.scores", "plain" };
+    const struct gguf_opts none = { .no_vocab = true };
+    struct gguf_make m;
+    struct gguf_arr a, b;
+    struct str text;
+    int64_t i;
+    uint64_t n;
+    struct buf shown;
+
+    gguf_small(&m);
+    gm_strs(&m, names[0], 4, (const char *[]){ "a", "", "long enough", "\xff" });
+    gm_str(&m, "tokenizer.ggml.model", "gpt2");
+    gm_arr(&m, names[1], GGUF_F32, 3, (float[]){ 1, 2, 3 }, 12);
+    gm_arr(&m, names[2], GGUF_I32, 3, (int32_t[]){ 1, 2, 3 }, 12);
+    struct opened all = gguf_opens(&m), o = gguf_opens_with(&m, &none);
+    assert_true(gguf_fingerprint(all.g) == gguf_fingerprint(o.g));
+    assert_int_equal(gguf_data_offset(all.g, 0), gguf_data_offset(o.g, 0));
+    for (int t = 0; t < gguf_n_tensors(all.g); t++) {
+        assert_string_equal(gguf_tensor(all.g, t)->name, gguf_tensor(o.g, t)->name);
+        assert_int_equal(gguf_tensor(all.g, t)->offset, gguf_tensor(o.g, t)->offset);
+    }
+    for (size_t k = 0; k < ARRAY_LEN(names); k++) {
+        assert_true(gguf_get_arr(all.g, names[k], &a) && gguf_get_arr(o.g, names[k], &b));
+        assert_true(a.type == b.type && a.n == b.n);
+    }
+    assert_true(gguf_arr_i64(&b, 2, &i) && i == 3); // others are kept
+    assert_true(gguf_get_arr(o.g, names[1], &b) && b.data == NULL && !gguf_arr_i64(&b, 0, &i));
+    assert_null(gguf_arr_strs(o.g, names[0], &n));
+    assert_null(gguf_arr_str(o.g, names[0], 0).p);
+    assert_true(gguf_get_str(o.g, "tokenizer.ggml.model", &text) && str_is(text, "gpt2"));
+    buf_init(&shown, 1 << 10);
+    assert_true(gguf_key_text(o.g, gguf_find_key(o.g, names[0]), &shown));
+    assert_int_equal(shown.n, strlen("[...] (4 elements)"));
+    assert_memory_equal(shown.p, "[...] (4 elements)", shown.n);
+    buf_done(&shown);
+    gguf_walk_all(o.g);
+    opened_done(&all);
+    opened_done(&o);
+    gm_done(&m);
+}
+
+static void a_vocabulary_that_is_not_kept_is_checked_and_errors_name_the_place(void **state)
+{
+    (void)state;
+    const struct gguf_opts none = { .no_vocab = true };
+    struct err kept = { 0 }, left = { 0 };
+    struct gguf *g;
+    struct gguf_make m;
+
+    for (int round = 0; round < 3; round++) {
+        gguf_small(&m);
+        gm_strs(&m, "tokenizer.ggml.tokens", 2, (const char *[]){ "a", "bc" });
+        if (round == 0)
+            m.keys.p[m.keys.n - 10] = 77; // the last string's length
+        else if (round == 1)
+            gm_str(&m, "general.architecture", "twice");
+        else
+            gm_tensor(&m, "token_embd.weight", DTYPE_F32, 2, (uint64_t[]){ 32, 3 });
+        const struct gm_bytes *f = gm_finish(&m);
+        assert_false(gguf_open_mem(&g, f->p, f->n, "x", NULL, &kept));
+        assert_false(gguf_open_mem(&g, f->p, f->n, "x", &none, &left));
+        assert_string_equal(kept.msg, left.msg);
+        gm_done(&m);
+    }
+}
+
 // --- G-25: split files
 // ------------------------------------------------------------------------------
 
@@ -624,6 +696,8 @@ static void g26_a_head_rewritten_while_it_is_opened_is_safe(void **state)
     gguf_small(&m);
     gm_strs(&m, "strs", 3, (const char *[]){ "a", "", "long enough" });
     gm_arr(&m, "u32s", GGUF_U32, 3, (uint32_t[]){ 1, 2, 3 }, 12);
+    gm_strs(&m, "tokenizer.ggml.tokens", 3, (const char *[]){ "a", "", "long enough" });
+    gm_arr(&m, "tokenizer.ggml.token_type", GGUF_I32, 3, (int32_t[]){ 1, 2, 3 }, 12);
     const struct gm_bytes *f = gm_finish(&m);
     uint8_t *shared = mmap(NULL, f->n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(shared != MAP_FAILED);
@@ -644,7 +718,8 @@ static void g26_a_head_rewritten_while_it_is_opened_is_safe(void **state)
     for (int i = 0; i < 20000; i++) {
         struct gguf *g;
         struct err e = { 0 };
-        if (!gguf_open_mem(&g, shared, f->n, "x", NULL, &e))
+        if (!gguf_open_mem(&g, shared, f->n, "x", &(struct gguf_opts){ .no_vocab = i % 2 != 0 },
+                           &e))
             continue;
         n_ok++;
         gguf_walk_all(g);
@@ -755,6 +830,8 @@ int main(void)
         cmocka_unit_test(what_is_no_file_is_refused),
         cmocka_unit_test(an_error_is_not_needed),
         cmocka_unit_test(the_fingerprint_is_that_of_keys_and_directory),
+        cmocka_unit_test(a_vocabulary_that_is_not_kept_leaves_types_and_lengths),
+        cmocka_unit_test(a_vocabulary_that_is_not_kept_is_checked_and_errors_name_the_place),
         cmocka_unit_test(g25_the_parts_of_a_split_file_are_one),
         cmocka_unit_test(
             g25_a_first_file_without_tensors_and_parts_of_their_own_alignment_are_read),
