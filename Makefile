@@ -40,7 +40,7 @@ WARN := -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototype
 
 LIBS      := libpcre2-8 libutf8proc jansson libedit
 LIB_FLAGS := $(shell pkg-config --cflags $(LIBS))
-LDLIBS    := $(shell pkg-config --libs $(LIBS)) -pthread -lm
+LDLIBS    := $(shell pkg-config --libs $(LIBS)) -pthread -ldl -lm
 TEST_LIBS  = $(shell pkg-config --libs cmocka)
 
 # Products and sums are contracted only where a kernel says so: the order of sums is a definition.
@@ -53,7 +53,7 @@ AVX512 := $(AVX2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx5
 isa     = $(if $(findstring _avx512.,$1),$(AVX512),$(if $(findstring _avx2.,$1),$(AVX2)))
 
 # The fuzzed readers stand on these folders alone.
-FOLDERS ?= $(if $(filter fuzz,$(MODE)),base num tmpl chat gguf graph tok model)
+FOLDERS ?= $(if $(filter fuzz,$(MODE)),base num tmpl chat net gguf graph tok model)
 SRC     := $(sort $(shell find $(if $(FOLDERS),$(wildcard $(FOLDERS:%=src/%)),src) -name '*.c'))
 HEADERS := $(sort $(shell find src -name '*.h'))
 ifneq ($(ARCH),x86_64)

@@ -2,7 +2,7 @@
 # Checks what docs/ARCHITECTURE.md promises about who knows whom in src/; silent when all holds.
 #
 #  1. A folder includes only from the columns to its left, never from another folder of its own:
-#       base <- num tmpl chat img <- gguf graph <- tok model dev store <- plan conv <- run <- serve <- cli
+#       base <- num tmpl chat img net <- gguf graph <- tok model dev store <- plan conv <- run <- serve <- cli
 #  2. What it includes there is FOLDER/NAME.h; headers in deeper folders or named *_int.h are private.
 #  3. Tensor names and comparisons of architectures stand in src/model alone.
 #  4. The sizes that kernels declare are asked by src/plan alone.
@@ -18,7 +18,7 @@ cd "${1:-$(dirname "$0")/..}"
     grep -rnE '(->|\.) *(scratch|packed)_bytes *\(' src --include='*.[ch]' | grep -v '^src/plan/' | sed 's/^/sizes:/' || true
 } | awk '
     BEGIN {
-        n = split("base|num tmpl chat img|gguf graph|tok model dev store|plan conv|run|serve|cli", column, "|")
+        n = split("base|num tmpl chat img net|gguf graph|tok model dev store|plan conv|run|serve|cli", column, "|")
         for (i = 1; i <= n; i++) {
             m = split(column[i], folder, " ")
             for (j = 1; j <= m; j++)

@@ -260,6 +260,7 @@ bool args_parse(struct cli_args *a, const struct command *c, int argc, char **ar
     memset(a, 0, sizeof(*a));
     a->sample = sample_opts_default();
     a->eng.use_probe = true;
+    a->eng.open = model_open;
     a->n_predict = -1;
     a->why = -1;
     a->bench_prompt = 512;

@@ -70,6 +70,15 @@ int cmd_logits(struct cli_args *a);
 int cmd_tokenize(struct cli_args *a);
 int cmd_detokenize(struct cli_args *a);
 
+// --- models (remote.c)
+// ------------------------------------------------------------------------------
+
+/// A file here, or, where the head is enough, one elsewhere: a URL, hf.co/USER/REPO[:QUANT], or
+/// the name that `ollama run` knows it by. What is here comes first. Errors: as gguf_open and
+/// net_resolve.
+MUST_CHECK bool model_open(struct gguf **out, const char *name, const struct gguf_opts *o,
+                           struct err *e);
+
 // --- terminal (term.c)
 // ----------------------------------------------------------------------------
 

@@ -221,7 +221,7 @@ int cmd_show(struct cli_args *a)
     struct err e = { 0 };
     struct buf b;
     buf_init(&b, 256 << 20);
-    if (!gguf_open(&v.g, a->pos[0], &o, &e))
+    if (!model_open(&v.g, a->pos[0], &o, &e))
         return fail(a, &e);
     if (model_read(&v.m, v.g, &v.why) && !model_graph(&v.graph, v.m, v.g, &v.why))
         v.graph = NULL;

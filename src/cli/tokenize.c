@@ -14,7 +14,7 @@ static bool open_tok(struct gguf **g, struct tok **t, const char *path, struct e
 {
     struct gguf_opts o = { .head_only = true };
     *t = NULL;
-    if (!gguf_open(g, path, &o, e))
+    if (!model_open(g, path, &o, e))
         return false;
     return tok_new(t, *g, e);
 }

@@ -30,8 +30,8 @@ static bool verify(struct verdict *v, const char *plan, const char *model, struc
     struct gguf *file = NULL;
     struct model *m = NULL;
     struct graph *g = NULL;
-    bool ok =
-        plan_file_read(&f, plan, e) && gguf_open(&file, model, &head, e) && model_read(&m, file, e);
+    bool ok = plan_file_read(&f, plan, e) && model_open(&file, model, &head, e) &&
+              model_read(&m, file, e);
 
     if (ok && f->no_vision)
         model_drop_vision(m);

@@ -141,8 +141,9 @@ bool report_llamacpp(const struct plan *p, const char *path, struct buf *out)
         return false;
     while (first_gpu < l.n && on_host(p, l.dev[first_gpu]))
         first_gpu++;
-    bool ok = buf_addz(out, "llama-server -m ") && quoted(path, out) &&
-              say_split(p, &l, first_gpu, out) && overrides(p, &l, first_gpu, out);
+    bool ok =
+        buf_addz(out, strstr(path, "://") != NULL ? "llama-server -mu " : "llama-server -m ") &&
+        quoted(path, out) && say_split(p, &l, first_gpu, out) && overrides(p, &l, first_gpu, out);
     if (first_gpu < l.n && on_host(p, l.dev[l.n - 1]))
         ok = ok && buf_addz(out, " \\\n  -ot '^output(_norm)?\\.=CPU'");
     // Its context is that of all slots together.
