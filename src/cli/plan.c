@@ -114,6 +114,10 @@ static int say_no_fit(const struct cli_args *a, const struct engine *en, struct 
         fprintf(stderr, "%-8s %-28s %s\n", i == 0 ? "instead" : "or",
                 s[i].flag[0] ? s[i].flag : text, s[i].effect);
     }
+    if (n == 0)
+        fprintf(stderr,
+                "no context, KV type, micro-batch or number of slots makes it fit: a smaller "
+                "model would\n");
     return 1;
 }
 

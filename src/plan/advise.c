@@ -293,12 +293,18 @@ static void effect(char *out, size_t n, const struct plan *p, const struct plan 
         if (than != NULL)
             snprintf(text, sizeof(text), "%d device%s instead of %d", used, used == 1 ? "" : "s",
                      n_limited_used(than));
+        else if (used == 0)
+            snprintf(text, sizeof(text), "fits on the host");
         else
             snprintf(text, sizeof(text), "fits on %d device%s", used, used == 1 ? "" : "s");
         add_text(out, n, text);
     }
     if (than != NULL && host_used(than) && !host_used(p))
         add_text(out, n, "nothing on the host");
+    if (than != NULL && p->lim.slots != than->lim.slots) {
+        snprintf(text, sizeof(text), "%d slots instead of %d", p->lim.slots, than->lim.slots);
+        add_text(out, n, text);
+    }
     uint64_t left = least_left(p);
     if (left != UINT64_MAX) {
         snprintf(text, sizeof(text), "%s left", fmt_bytes(size, left));
@@ -385,15 +391,51 @@ static bool offer_kv(struct list *l, const struct question *q, const struct plan
 
 static void offer_slots(struct list *l, const struct question *q, const struct plan *than)
 {
-    for (int n = q->lim.slots - 1; n > 0; n = n > 8 ? n / 2 : n - 1) {
-        struct question t = *q;
-        struct suggestion s = { .change = "slots" };
-        set_slots(&t.lim, n);
-        snprintf(s.value, sizeof(s.value), "%d", n);
-        snprintf(s.flag, sizeof(s.flag), "--slots %d", n);
-        if (offer(l, 3 + 3 * doublings(n, q->lim.slots), &t, than, s))
-            return;
+    int low = 0, high = q->lim.slots; // low slots fit, high do not
+    struct question t = *q;
+    struct suggestion s = { .change = "slots" };
+
+    while (low + 1 < high) {
+        int mid = low + (high - low) / 2;
+        t.lim = q->lim;
+        set_slots(&t.lim, mid);
+        if (found(&t))
+            low = mid;
+        else
+            high = mid;
     }
+    if (low == 0)
+        return;
+    t.lim = q->lim;
+    set_slots(&t.lim, low);
+    snprintf(s.value, sizeof(s.value), "%d", low);
+    snprintf(s.flag, sizeof(s.flag), "--slots %d", low);
+    (void)offer(l, 3 + 3 * doublings(low, q->lim.slots), &t, than, s);
+}
+
+/// The most that can be kept free, in whole MiB.
+static void offer_reserve(struct list *l, const struct question *q, const struct plan *than)
+{
+    uint64_t low = 0, high = q->lim.reserve_bytes >> 20; // low MiB fit; high do not
+    struct question t = *q;
+    struct suggestion s = { .change = "reserve" };
+    char size[32];
+
+    t.lim.reserve_bytes = 0;
+    if (q->lim.reserve_bytes == 0 || !found(&t))
+        return;
+    while (low + 1 < high) {
+        uint64_t mid = low + (high - low) / 2;
+        t.lim.reserve_bytes = mid << 20;
+        if (found(&t))
+            low = mid;
+        else
+            high = mid;
+    }
+    t.lim.reserve_bytes = low << 20;
+    snprintf(s.value, sizeof(s.value), "%s", fmt_bytes(size, low << 20));
+    snprintf(s.flag, sizeof(s.flag), "--reserve %llu", (unsigned long long)low);
+    (void)offer(l, 2, &t, than, s);
 }
 
 /// `with`: other changes already in `q`, as flags; "" where there are none.
@@ -435,6 +477,7 @@ static void offer_limits(struct list *l, const struct question *q, const struct 
     struct question t = *q;
     char with[48];
 
+    offer_reserve(l, q, than);
     if (!least_fits(q))
         return;
     offer_micro_batch(l, q, than);
@@ -649,22 +692,49 @@ static void advise_no_fit(struct list *l, const struct question *q)
 
 // --- neighbours ----------------------------------------------------------------------------------
 
+/// Plans `q`, and offers the change where that takes fewer devices, or nothing on the host.
+static bool offer_if_fewer(struct list *l, const struct question *q, const struct plan *fits,
+                           struct suggestion s)
+{
+    struct plan *p = find(q);
+    bool ok = p != NULL &&
+              (n_limited_used(p) < n_limited_used(fits) || (host_used(fits) && !host_used(p)));
+
+    if (ok) {
+        effect(s.effect, sizeof(s.effect), p, fits);
+        add(l, 0, &s);
+    }
+    plan_free(p);
+    return ok;
+}
+
 /// A change with which one device less is enough, or nothing is left to the host: keys and values
 /// in another type before a shorter context.
 static void offer_fewer(struct list *l, const struct question *q, const struct plan *fits)
 {
-    struct list fewer = { .n = 0 };
+    struct suggestion kv = { .change = "kv", .value = "q8_0", .flag = "--kv q8_0" },
+                      shorter = { .change = "context" };
     struct dev **devs;
+    struct question t = *q;
     int n = n_limited_used(fits);
     bool host = host_used(fits);
 
     if ((n < 2 && !host) || question_n_devices(q) == 0)
         return;
     struct question sub = question_on_largest(q, host ? question_n_devices(q) : n - 1, &devs);
-    if (sub.n_devs > 0 && least_fits(&sub) && !offer_kv(&fewer, &sub, fits))
-        offer_context(&fewer, 0, &sub, sub.lim.ctx, "", fits);
-    if (fewer.n > 0)
-        add(l, 0, &fewer.s[0]);
+    bool any = least_fits(&sub);
+    t.lim.kv = DTYPE_Q8_0;
+    bool done = any && !q->o.open_kv && !q->lim.exact && offer_if_fewer(l, &t, fits, kv);
+    int64_t pages = any && !done ? most_pages_anywhere(&sub, (q->lim.ctx - 1) / KV_PAGE_TOKENS) : 0;
+    if (pages > 0) {
+        t.lim.kv = q->lim.kv;
+        t.lim.ctx = pages * KV_PAGE_TOKENS;
+        if (t.lim.micro_batch > t.lim.ctx)
+            set_micro_batch(&t.lim, (int)t.lim.ctx);
+        snprintf(shorter.value, sizeof(shorter.value), "%lld", (long long)t.lim.ctx);
+        snprintf(shorter.flag, sizeof(shorter.flag), "--ctx %lld", (long long)t.lim.ctx);
+        (void)offer_if_fewer(l, &t, fits, shorter);
+    }
     free(devs);
 }
 
@@ -725,10 +795,12 @@ static void offer_quantized_kv(struct list *l, const struct question *q, const s
     if (p == NULL)
         return;
     uint64_t was = arena_sum(fits, ARENA_KV), is = arena_sum(p, ARENA_KV);
-    if (n_limited_used(p) != n_limited_used(fits))
+    if (n_limited_used(p) != n_limited_used(fits) || p->lim.slots != fits->lim.slots)
         effect(s.effect, sizeof(s.effect), p, fits);
-    snprintf(text, sizeof(text), "%s less", fmt_bytes(size, was > is ? was - is : 0));
-    add_text(s.effect, sizeof(s.effect), text);
+    if (was > is) {
+        snprintf(text, sizeof(text), "%s less", fmt_bytes(size, was - is));
+        add_text(s.effect, sizeof(s.effect), text);
+    }
     int64_t most = max_context(p);
     snprintf(text, sizeof(text), "context up to %s", fmt_count(ctx, (uint64_t)most));
     add_text(s.effect, sizeof(s.effect), text);

@@ -325,6 +325,61 @@ static void the_least_painful_comes_first(void **state)
     room(f, 0, UINT64_MAX);
 }
 
+static void a_reserve_that_is_too_large_is_said_with_what_fits(void **state)
+{
+    struct fixture *f = *state;
+    struct suggestion s[OFFERS];
+    struct question q = ask(f, &usual, 1);
+
+    room(f, 0, f->one + (7 << 20) + 5);
+    q.lim.reserve_bytes = 20 << 20;
+    const struct suggestion *o = offer_of(s, advise(s, OFFERS, &q, NULL), "reserve");
+    assert_non_null(o);
+    assert_string_equal(o->flag, "--reserve 7");
+    q.lim.reserve_bytes = 7 << 20;
+    assert_true(found(&q));
+    q.lim.reserve_bytes = 8 << 20;
+    assert_false(found(&q));
+    room(f, 0, UINT64_MAX);
+}
+
+static void as_many_slots_as_fit_are_offered(void **state)
+{
+    struct fixture *f = *state;
+    struct suggestion s[OFFERS];
+    struct question q = ask(f, &usual, 1);
+
+    q.lim.slots = q.lim.outputs = 60;
+    room(f, 0, f->one * 4);
+    const struct suggestion *o = offer_of(s, advise(s, OFFERS, &q, NULL), "slots");
+    assert_non_null(o);
+    int n = atoi(o->value);
+    assert_true(n > 2 && n < 60);
+    q.lim.slots = q.lim.outputs = n;
+    assert_true(found(&q));
+    q.lim.slots = q.lim.outputs = n + 1;
+    assert_false(found(&q));
+    room(f, 0, UINT64_MAX);
+}
+
+static void shares_that_were_asked_for_are_kept_by_neighbours(void **state)
+{
+    struct fixture *f = *state;
+    const double split[DEVS] = { 3, 1 };
+    struct suggestion s[OFFERS];
+    struct question q = ask(f, &usual, 2);
+
+    q.o.tensor_split = split;
+    for (int i = 0; i < DEVS; i++)
+        room(f, i, 4 * f->one);
+    struct plan *p = find(&q);
+    assert_non_null(p);
+    assert_true(p->dev[0].used && p->dev[1].used);
+    for (int i = 0, n = advise(s, OFFERS, &q, p); i < n; i++)
+        assert_null(strstr(s[i].effect, "instead of"));
+    plan_free(p);
+}
+
 // --- neighbours ----------------------------------------------------------------------------------
 
 static void neighbours_of_a_plan_that_fits_are_plans_too(void **state)
@@ -398,6 +453,9 @@ int main(void)
         cmocka_unit_test(another_device_is_offered_with_how_many),
         cmocka_unit_test(another_quantization_is_said_to_be_an_estimate),
         cmocka_unit_test(the_least_painful_comes_first),
+        cmocka_unit_test(a_reserve_that_is_too_large_is_said_with_what_fits),
+        cmocka_unit_test(as_many_slots_as_fit_are_offered),
+        cmocka_unit_test(shares_that_were_asked_for_are_kept_by_neighbours),
         cmocka_unit_test(neighbours_of_a_plan_that_fits_are_plans_too),
         cmocka_unit_test(the_matrix_has_a_row_for_each_number_of_devices),
     };
