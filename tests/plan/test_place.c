@@ -240,6 +240,176 @@ static void nothing_helps_where_weights_alone_are_too_much(void **state)
     assert_non_null(strstr(e.msg, "smaller model"));
 }
 
+// --- beside the host -----------------------------------------------------------------------------
+
+/// The last of the devices works in place, without limit.
+static void make_host(struct fixture *f)
+{
+    f->fake[DEVS - 1].info.in_place = true;
+    room(f, DEVS - 1, UINT64_MAX);
+}
+
+static void make_device(struct fixture *f)
+{
+    f->fake[DEVS - 1].info.in_place = false;
+}
+
+static struct plan *find_with(const struct fixture *f, const struct limits *lim,
+                              const struct place_opts *o, struct placement *why)
+{
+    struct plan *p;
+    struct err e = { 0 };
+
+    if (!place_find(&p, why, f->g, f->places, lim, o, f->dev, DEVS, &e))
+        return NULL;
+    assert_true(plan_check(p, &e) && plan_fits(p, &e));
+    return p;
+}
+
+static int part_of(const struct fixture *f, enum part_kind kind, int il)
+{
+    for (int i = 0; i < graph_n_parts(f->g); i++)
+        if (graph_part(f->g, i)->kind == kind && (il < 0 || graph_part(f->g, i)->il == il))
+            return i;
+    fail_msg("no such part");
+    return -1;
+}
+
+static void only_the_embedding_is_with_a_host_for_rows(void **state)
+{
+    struct fixture *f = *state;
+    struct place_opts o = place_any;
+    struct placement why;
+
+    make_host(f);
+    o.host_rows_only = true;
+    for (int i = 0; i < DEVS - 1; i++)
+        room(f, i, f->one);
+    struct plan *p = find_with(f, &usual, &o, &why);
+    assert_non_null(p);
+    for (int i = 1; i < p->n_parts; i++)
+        assert_int_equal(p->part_dev[i], graph_part(f->g, i)->kind == PART_EMBED ? DEVS - 1 : 0);
+    assert_true(why.devices == 1 && why.minimal);
+    plan_free(p);
+
+    for (int i = 0; i < DEVS - 1; i++) // blocks may not go there
+        room(f, i, f->one / 8);
+    assert_null(find_with(f, &usual, &o, &why));
+    make_device(f);
+}
+
+static void what_is_too_large_goes_to_the_host_and_no_more(void **state)
+{
+    struct fixture *f = *state;
+    struct placement why;
+
+    make_host(f);
+    for (int i = 0; i < DEVS - 1; i++)
+        room(f, i, i == 1 ? f->one / 2 : 0);
+    struct plan *p = find_with(f, &usual, NULL, &why);
+    assert_non_null(p);
+    int blocks = 0;
+    for (int i = 1; i < p->n_parts; i++)
+        blocks += graph_part(f->g, i)->kind == PART_BLOCK && p->part_dev[i] == 1;
+    assert_true(blocks >= 4 && blocks < model.n_blocks);
+    // One block more does not fit.
+    uint64_t block = p->dev[1].total_bytes / (uint64_t)(blocks + 1);
+    assert_true(f->one / 2 - p->dev[1].total_bytes < block * 2);
+    plan_free(p);
+    make_device(f);
+}
+
+static void options_of_ollama_are_constraints(void **state)
+{
+    static const double split[DEVS] = { 1, 3, 0, 0 };
+    struct fixture *f = *state;
+    struct place_opts o = place_any;
+    struct placement why;
+
+    make_host(f);
+    for (int i = 0; i < DEVS - 1; i++)
+        room(f, i, f->one * 2);
+    o.num_gpu = 5;
+    struct plan *p = find_with(f, &usual, &o, &why);
+    assert_non_null(p);
+    for (int il = 0; il < model.n_blocks; il++)
+        assert_int_equal(p->part_dev[part_of(f, PART_BLOCK, il)] == DEVS - 1, il < 7);
+    plan_free(p);
+
+    o = place_any;
+    o.main_gpu = 2;
+    p = find_with(f, &usual, &o, &why);
+    assert_true(p != NULL && p->part_dev[part_of(f, PART_BLOCK, 0)] == 2);
+    assert_true(p->part_dev[part_of(f, PART_HEAD, -1)] == 2);
+    plan_free(p);
+
+    o = place_any;
+    o.tensor_split = split;
+    p = find_with(f, &usual, &o, &why);
+    assert_non_null(p);
+    int n[DEVS] = { 0 };
+    for (int il = 0; il < model.n_blocks; il++)
+        n[p->part_dev[part_of(f, PART_BLOCK, il)]]++;
+    assert_true(n[0] >= 2 && n[0] <= 4 && n[0] + n[1] == model.n_blocks);
+    plan_free(p);
+    make_device(f);
+}
+
+// --- limits that are open ------------------------------------------------------------------------
+
+static void the_micro_batch_is_the_largest_that_needs_no_more_devices(void **state)
+{
+    struct fixture *f = *state;
+    struct place_opts o = place_any;
+    struct limits lim = usual;
+    struct placement why;
+    struct err e = { 0 };
+
+    o.open_micro_batch = true;
+    lim.micro_batch = 512;
+    for (int i = 0; i < DEVS; i++) // what 64 tokens take, to the byte
+        room(f, i, f->one);
+    struct plan *p = find_with(f, &lim, &o, &why);
+    assert_true(p != NULL && p->lim.micro_batch == 64 && n_used(p) == 1);
+    assert_non_null(strstr(why.micro_batch_why, "128 would need more"));
+    plan_free(p);
+
+    o.open_micro_batch = false; // asked for, 512 takes what it needs
+    p = find_with(f, &lim, &o, &why);
+    assert_true(p != NULL && p->lim.micro_batch == 512 && n_used(p) > 1);
+    plan_free(p);
+    (void)e;
+}
+
+static void a_goal_of_context_or_slots_is_the_most_that_fits(void **state)
+{
+    struct fixture *f = *state;
+    struct place_opts o = place_any;
+    struct placement why;
+
+    for (int i = 0; i < DEVS; i++)
+        room(f, i, f->one / 2);
+    o.goal = GOAL_CONTEXT;
+    struct plan *p = find_with(f, &usual, &o, &why);
+    assert_non_null(p);
+    struct limits more = usual;
+    more.ctx = p->lim.ctx + KV_PAGE_TOKENS;
+    o.goal = GOAL_FEWEST;
+    assert_true(more.ctx > usual.ctx + KV_PAGE_TOKENS);
+    assert_null(find_with(f, &more, &o, &why));
+    plan_free(p);
+
+    o.goal = GOAL_SLOTS;
+    p = find_with(f, &usual, &o, &why);
+    assert_true(p != NULL && p->lim.slots > 1);
+    more = usual;
+    more.slots = p->lim.slots + 1;
+    more.outputs = more.slots < more.micro_batch ? more.slots : more.micro_batch;
+    o.goal = GOAL_FEWEST;
+    assert_null(find_with(f, &more, &o, &why));
+    plan_free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +420,11 @@ int main(void)
         cmocka_unit_test(no_fit_says_who_lacks_how_much_and_what_helps),
         cmocka_unit_test(a_plan_that_does_not_fit_names_the_exact_shortfall),
         cmocka_unit_test(nothing_helps_where_weights_alone_are_too_much),
+        cmocka_unit_test(only_the_embedding_is_with_a_host_for_rows),
+        cmocka_unit_test(what_is_too_large_goes_to_the_host_and_no_more),
+        cmocka_unit_test(options_of_ollama_are_constraints),
+        cmocka_unit_test(the_micro_batch_is_the_largest_that_needs_no_more_devices),
+        cmocka_unit_test(a_goal_of_context_or_slots_is_the_most_that_fits),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
