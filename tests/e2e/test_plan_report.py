@@ -58,6 +58,25 @@ def test_a_k80_question_is_answered_in_the_first_line(zoo):
     assert f" {device['planned_bytes']:,} ".replace(",", " ") in total
 
 
+@pytest.mark.parametrize("on", ["k80x4", "k80x8", "h100", "3060x6"])
+def test_columns_sum_to_the_byte_however_many_there_are(zoo, on):
+    args = ["--on", on, "--ctx", 8192, "--reserve", 10]
+    text, devices = screen(zoo("llama3.1-70b"), *args), snug_json("plan", zoo("llama3.1-70b"), *args)["devices"]
+    used = [d for d in devices if d["planned_bytes"] and not d["name"] == "cpu"]
+    rows, sums, totals = set(used[0]["bytes"]), [], []
+    for line in text.splitlines():
+        cells = re.split(r"  +", line[2:])  # exact numbers have single spaces, MiB and GiB a point or a unit
+        numbers = [int(c.replace(" ", "")) for c in cells[1:] if re.fullmatch(r"\d{1,3}( \d{3})*", c)]
+        if line.startswith(" " * 13):  # a table begins
+            sums.append([0] * len(re.findall(r"#\d+", line)))
+        elif cells[0] in rows:
+            sums[-1] = [a + b for a, b in zip(sums[-1], numbers, strict=True)]
+        elif line.startswith("= total"):
+            totals += numbers
+            assert numbers == sums[-1]
+    assert totals == [d["planned_bytes"] for d in used]
+
+
 def test_the_readme_shows_what_is_printed(zoo):
     shown = re.search(r"    \$ snug plan gemma3-12b.gguf --on k80x2\n((?:    .*\n)+)", (ROOT / "README.md").read_text())[1]
     assert re.sub("^    ", "", shown, flags=re.M) == screen(zoo("gemma3-12b"), "--on", "k80x2")
