@@ -54,6 +54,9 @@ bool need_row_length(const struct tensor *t, int64_t n, const char *what, struct
 bool need_vec(const struct tensor *t, int64_t n, const char *what, struct err *why);
 bool need_same_shape(const struct tensor *a, const struct tensor *b, struct err *why);
 
+/// hash.c: of a graph that is otherwise sealed. Graphs of different texts (graph_dump) differ here.
+uint64_t graph_hash_of(const struct graph *g);
+
 // What builders are made of (build.c).
 
 bool gb_failed(const struct gb *b);

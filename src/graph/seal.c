@@ -156,16 +156,6 @@ static void mark_rows_used(struct graph *g)
     free(multiplied);
 }
 
-static uint64_t hash_of(const struct graph *g)
-{
-    struct buf text;
-    buf_init(&text, (size_t)1 << 30);
-    ASSERT(graph_dump(g, &text));
-    uint64_t h = hash_bytes(text.p, text.n, 0);
-    buf_done(&text);
-    return h;
-}
-
 bool graph_seal(struct graph **out, struct gb *b, struct err *e)
 {
     struct graph *g = b->g;
@@ -182,7 +172,7 @@ bool graph_seal(struct graph **out, struct gb *b, struct err *e)
     fold_adds(g);
     drop_dead(g);
     mark_rows_used(g);
-    g->hash = hash_of(g);
+    g->hash = graph_hash_of(g);
     *out = g;
     return true;
 }

@@ -113,14 +113,14 @@ static void choose_host_parts(struct placer *s, bool embed, bool experts)
 
 // --- costs ---------------------------------------------------------------------------------------
 
-/// A plan with all units on `dev`; NULL and s->e where it has no kernels for it.
+/// A sketch of a plan with all units on `dev`; NULL and s->e where it has no kernels for it.
 struct plan *placer_plan_on(struct placer *s, const struct units *u, int dev)
 {
     struct plan *p = NULL;
 
     for (int i = 0; i < s->n_parts; i++)
         s->a.dev[i] = u->of[i] >= 0 || s->host < 0 ? dev : s->host;
-    if (!plan_make(&p, s->g, s->w, &s->a, &s->lim, s->devs, s->n_devs, s->e))
+    if (!plan_sketch(&p, s->g, s->w, &s->a, &s->lim, s->devs, s->n_devs, s->e))
         return NULL;
     return p;
 }
@@ -133,15 +133,17 @@ void tables_done(struct tables *t)
     *t = (struct tables){ 0 };
 }
 
-/// Costs for each class of device; classes without kernels have a table of impossible stages.
-static bool make_tables(struct placer *s, struct tables *t)
+/// Costs for each class of device; classes without kernels have a table of impossible stages, and so
+/// has the host where it gets none.
+static bool make_tables(struct placer *s, struct tables *t, bool with_host)
 {
     bool any = false;
 
     *t = (struct tables){ .n = s->n_classes };
     units_of(&t->units, s->g, s->on_host);
     for (int c = 0; c < t->n; c++) {
-        struct plan *p = placer_plan_on(s, &t->units, s->class_dev[c]);
+        bool wanted = with_host || s->class_dev[c] != s->host;
+        struct plan *p = wanted ? placer_plan_on(s, &t->units, s->class_dev[c]) : NULL;
         if (p != NULL) {
             costs_from_plan(&t->costs[c], p, s->class_dev[c], &t->units);
             any = true;
@@ -160,19 +162,21 @@ static bool same_limits(const struct limits *a, const struct limits *b)
 }
 
 /// Tables for devices with or without the embedding, made or kept; NULL: no device has the kernels.
-static const struct tables *tables_for(struct placer *s, bool embed_on_host)
+static const struct tables *tables_for(struct placer *s, bool embed_on_host, bool with_host)
 {
     const int most = sizeof(s->kept) / sizeof(s->kept[0]);
 
     choose_host_parts(s, embed_on_host, false);
     for (int i = 0; i < s->n_kept && i < most; i++)
-        if (s->kept[i].embed_on_host == embed_on_host && same_limits(&s->kept[i].lim, &s->lim))
+        if (s->kept[i].embed_on_host == embed_on_host &&
+            (s->kept[i].with_host || !with_host) && same_limits(&s->kept[i].lim, &s->lim))
             return &s->kept[i].t;
     struct kept_tables *k = &s->kept[s->n_kept % most];
     tables_done(&k->t);
     k->lim = s->lim;
     k->embed_on_host = embed_on_host;
-    if (!make_tables(s, &k->t)) {
+    k->with_host = with_host;
+    if (!make_tables(s, &k->t, with_host)) {
         tables_done(&k->t);
         k->lim = (struct limits){ 0 };
         return NULL;
@@ -374,13 +378,13 @@ static bool find_on_devices(struct placer *s, enum search_goal goal, bool proof)
     bool found = false;
 
     if (s->host < 0 || is_tied(s->g)) {
-        t = tables_for(s, false);
+        t = tables_for(s, false, false);
         if (t == NULL)
             return false;
         found = find_with_tables(s, t, goal, false, s->host < 0 ? 0 : 1);
     }
     if (!found && s->host >= 0) {
-        t = tables_for(s, true);
+        t = tables_for(s, true, false);
         found = t != NULL && find_with_tables(s, t, goal, false, 0);
     }
     if (found && proof)
@@ -396,7 +400,7 @@ static bool find_beside_host(struct placer *s)
     s->beside_host = true;
     if (place_experts(s))
         return true;
-    const struct tables *t = tables_for(s, true);
+    const struct tables *t = tables_for(s, true, true);
     return t != NULL && find_with_tables(s, t, SEARCH_FASTEST, true, 0);
 }
 

@@ -19,7 +19,7 @@ struct tables {
 /// Tables that were made last, and what for: the same are asked for while limits are tried.
 struct kept_tables {
     struct limits lim;
-    bool embed_on_host;
+    bool embed_on_host, with_host;
     struct tables t;
 };
 

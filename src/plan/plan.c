@@ -20,6 +20,7 @@ struct maker {
     struct dev *const *devs;
     struct limits lim;
     struct dims max;
+    bool sketch; // no addresses
     int n_devs, n_parts, n_nodes, n_tensors;
     struct arena tmp;
     struct plan_dev *dev;
@@ -179,7 +180,11 @@ static int add_value(struct maker *m, const struct tensor *t, enum dtype format,
     m->value[m->n_values] = (struct value){
         .t = t,
         .format = format,
-        .slot = { .dev = dev, .arena = arena, .file = -1, .bytes = bytes },
+        .slot = { .dev = dev,
+                  .arena = arena,
+                  .file = -1,
+                  .bytes = bytes,
+                  .mapped = arena == ARENA_WEIGHTS && m->dev[dev].info.in_place },
         .first_step = -1,
         .last_step = -1,
         .alias = -1,
@@ -553,8 +558,7 @@ static void put_weights(struct maker *m, int d)
     qsort(w, (size_t)n, sizeof(*w), cmp_weight);
     for (int i = 0; i < n; i++) {
         struct slot *s = &m->value[w[i].value].slot;
-        if (m->dev[d].info.in_place) {
-            s->mapped = true;
+        if (s->mapped) {
             s->file = w[i].file;
             s->offset = w[i].offset;
             m->dev[d].mapped_bytes += s->bytes;
@@ -765,16 +769,18 @@ static struct plan *finish(const struct maker *m)
     p->host_staging_bytes = m->staging_bytes;
     if (!p->dev[head].info.in_place && p->value[p->logits].slot.bytes > p->host_staging_bytes)
         p->host_staging_bytes = p->value[p->logits].slot.bytes;
-    p->hash = plan_hash(p);
+    p->hash = m->sketch ? 0 : plan_hash(p);
     return p;
 }
 
-bool plan_make(struct plan **out, const struct graph *g, const struct weight_place *w,
-               const struct assign *a, const struct limits *lim, struct dev *const *devs,
-               int n_devs, struct err *e)
+static bool make(struct plan **out, const struct graph *g, const struct weight_place *w,
+                 const struct assign *a, const struct limits *lim, struct dev *const *devs,
+                 int n_devs, bool sketch, struct err *e)
 {
     struct maker m = { .g = g, .places = w, .devs = devs, .lim = *lim, .n_devs = n_devs, .e = e };
     bool ok = false;
+
+    m.sketch = sketch;
 
     *out = NULL;
     if (!bad_limits(lim, e))
@@ -806,8 +812,10 @@ bool plan_make(struct plan **out, const struct graph *g, const struct weight_pla
         goto done;
     find_groups(&m);
     find_lives(&m);
-    put_all(&m);
-    predict(&m);
+    if (!m.sketch) {
+        put_all(&m);
+        predict(&m);
+    }
     *out = finish(&m);
     ok = true;
 done:
@@ -815,6 +823,20 @@ done:
     free(m.step);
     arena_done(&m.tmp);
     return ok;
+}
+
+bool plan_make(struct plan **out, const struct graph *g, const struct weight_place *w,
+               const struct assign *a, const struct limits *lim, struct dev *const *devs,
+               int n_devs, struct err *e)
+{
+    return make(out, g, w, a, lim, devs, n_devs, false, e);
+}
+
+bool plan_sketch(struct plan **out, const struct graph *g, const struct weight_place *w,
+                 const struct assign *a, const struct limits *lim, struct dev *const *devs,
+                 int n_devs, struct err *e)
+{
+    return make(out, g, w, a, lim, devs, n_devs, true, e);
 }
 
 void plan_free(struct plan *p)
