@@ -26,7 +26,7 @@ static const struct flag flags[] = {
     { "--slots",          "N",       "sequences at once (1)",                       FLAGS_ENGINE, F_INT,   AT(eng.slots), 1, 1024 },
     { "--threads",        "N",       "CPU threads (all cores)",                     FLAGS_ENGINE | FLAGS_PROBE, F_INT,   AT(eng.threads), 1, 1024 },
     { "--pin",            NULL,      "bind threads to cores",                       FLAGS_ENGINE | FLAGS_PROBE, F_BOOL,  AT(eng.pin), 0, 0 },
-    { "--kv",             "TYPE",    "f16, q8_0 or f32: how keys and values are kept (f16)", FLAGS_ENGINE, F_KV, AT(eng.kv), 0, 0 },
+    { "--kv",             "TYPE",    "f16, q8_0, f32, or auto: f16 unless q8_0 saves a device (f16)", FLAGS_ENGINE, F_KV, AT(eng.kv), 0, 0 },
     { "--on",             "DEVICES", "cpu, sim:512 (MiB), sim:k80x2; plan also: k80x2,3090 or box.json", FLAGS_ENGINE | FLAGS_PROBE, F_STR, AT(eng.on), 0, 0 },
     { "--free",           "MIB,...", "free on each device of --on (all)",           FLAGS_PLAN | FLAGS_BENCH | FLAGS_PROBE, F_STR, AT(eng.free_mib), 0, 0 },
     { "--reserve",        "MIB",     "kept free on each device (0)",                FLAGS_ENGINE, F_MIB,   AT(eng.reserve_bytes), 0, 1 << 30 },
@@ -115,6 +115,10 @@ static bool parse_kv(struct cli_args *a, const char *v, struct err *e)
         const char *name;
         enum dtype t;
     } kinds[] = { { "f16", DTYPE_F16 }, { "q8_0", DTYPE_Q8_0 }, { "f32", DTYPE_F32 } };
+    if (strcmp(v, "auto") == 0) {
+        a->eng.kv_open = true;
+        return true;
+    }
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         if (!strcmp(v, kinds[i].name)) {
             a->eng.kv = kinds[i].t;
@@ -123,7 +127,7 @@ static bool parse_kv(struct cli_args *a, const char *v, struct err *e)
         }
     }
     char shown[64];
-    return err_set(e, ERR_ARG, "--kv takes f16, q8_0 or f32, not %s",
+    return err_set(e, ERR_ARG, "--kv takes f16, q8_0, f32 or auto, not %s",
                    err_bytes(shown, sizeof(shown), v, strlen(v)));
 }
 

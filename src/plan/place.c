@@ -133,8 +133,8 @@ void tables_done(struct tables *t)
     *t = (struct tables){ 0 };
 }
 
-/// Costs for each class of device; classes without kernels have a table of impossible stages, and so
-/// has the host where it gets none.
+/// Costs for each class of device; classes without kernels have a table of impossible stages, and
+/// so has the host where it gets none.
 static bool make_tables(struct placer *s, struct tables *t, bool with_host)
 {
     bool any = false;
@@ -168,8 +168,8 @@ static const struct tables *tables_for(struct placer *s, bool embed_on_host, boo
 
     choose_host_parts(s, embed_on_host, false);
     for (int i = 0; i < s->n_kept && i < most; i++)
-        if (s->kept[i].embed_on_host == embed_on_host &&
-            (s->kept[i].with_host || !with_host) && same_limits(&s->kept[i].lim, &s->lim))
+        if (s->kept[i].embed_on_host == embed_on_host && (s->kept[i].with_host || !with_host) &&
+            same_limits(&s->kept[i].lim, &s->lim))
             return &s->kept[i].t;
     struct kept_tables *k = &s->kept[s->n_kept % most];
     tables_done(&k->t);
@@ -517,7 +517,7 @@ static bool most_of(struct placer *s, struct limits *lim, int64_t high, bool con
     return true;
 }
 
-static bool find_limits(struct placer *s, struct limits *lim)
+static bool find_limits_with(struct placer *s, struct limits *lim)
 {
     bool ok = true;
 
@@ -531,6 +531,30 @@ static bool find_limits(struct placer *s, struct limits *lim)
     }
     if (ok && s->o->open_micro_batch)
         ok = open_micro_batch(s, lim);
+    return ok;
+}
+
+/// With KV as asked, or as q8_0 where that holds what did not fit, takes fewer devices, or serves
+/// the goal better.
+static bool find_limits(struct placer *s, struct limits *lim)
+{
+    struct limits small = *lim;
+    bool ok = find_limits_with(s, lim);
+
+    if (!s->o->open_kv || lim->kv == DTYPE_Q8_0 || lim->exact)
+        return ok;
+    ok = ok && fits(s, lim); // says how many devices
+    int devices = s->n_stages;
+    bool beside = s->beside_host;
+    struct placement why = *s->why;
+    small.kv = DTYPE_Q8_0;
+    if (find_limits_with(s, &small) && fits(s, &small) &&
+        (!ok || s->n_stages < devices || (beside && !s->beside_host) || small.ctx > lim->ctx ||
+         small.slots > lim->slots)) {
+        *lim = small;
+        return true;
+    }
+    *s->why = why;
     return ok;
 }
 

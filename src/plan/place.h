@@ -23,7 +23,7 @@ const char *place_goal_name(enum place_goal g); // "fewest", ...
 struct place_opts {
     enum place_goal goal;
     bool open_micro_batch; // limits.micro_batch may be made smaller, halves down to 16
-    bool open_kv;          // limits.kv may become q8_0
+    bool open_kv;          // limits.kv may become q8_0, where that saves a device or more fits
     int64_t ctx_train;     // bound of GOAL_CONTEXT; 0: none
     bool no_advice;        // the error of a search without result does not say what would help
     bool host_rows_only;   // the device that works in place may hold the embedding table, no more

@@ -131,6 +131,7 @@ static struct place_opts place_opts_of(const struct engine *en, const struct eng
     return (struct place_opts){
         .goal = o->goal,
         .open_micro_batch = o->micro_batch == 0,
+        .open_kv = o->kv_open,
         .ctx_train = en->model->n_ctx_train,
         .no_advice = o->plan_only, // the caller asks for more of it
         .host_rows_only = en->host_added,

@@ -162,6 +162,7 @@ struct engine_opts {
     bool pin;
     enum dtype kv; // DTYPE_F16; --exact makes it F32 unless kv_set
     bool kv_set;
+    bool kv_open; // f16, or q8_0 where the plan is better for it
     bool exact, no_mmap;
     enum place_goal goal;
     bool num_gpu_set, main_gpu_set; // Ollama's options: blocks on other devices than the host's,

@@ -49,8 +49,10 @@ static void for_each(void (*fn)(const struct engine *en, const char *what, int *
                 fn(&en, what, n);
                 free(what);
                 engine_close(&en);
-            } else if (e.code != ERR_NOFIT) {
-                fail_msg("%s on %s: %s", lists[i], o.on, e.msg);
+            } else {
+                if (e.code != ERR_NOFIT)
+                    fail_msg("%s on %s: %s", lists[i], o.on, e.msg);
+                engine_close(&en); // left open for questions
             }
         }
     }

@@ -381,6 +381,25 @@ static void the_micro_batch_is_the_largest_that_needs_no_more_devices(void **sta
     (void)e;
 }
 
+static void q8_0_is_taken_where_it_may_and_saves_a_device(void **state)
+{
+    struct fixture *f = *state;
+    struct place_opts o = place_any;
+    struct placement why;
+
+    o.open_kv = true;
+    for (int i = 0; i < DEVS; i++)
+        room(f, i, f->one);
+    struct plan *p = find_with(f, &usual, &o, &why);
+    assert_true(p != NULL && p->lim.kv == DTYPE_F16); // it would save nothing
+    plan_free(p);
+    for (int i = 0; i < DEVS; i++)
+        room(f, i, f->one - 1);
+    p = find_with(f, &usual, &o, &why);
+    assert_true(p != NULL && p->lim.kv == DTYPE_Q8_0 && n_used(p) == 1);
+    plan_free(p);
+}
+
 static void a_goal_of_context_or_slots_is_the_most_that_fits(void **state)
 {
     struct fixture *f = *state;
@@ -424,6 +443,7 @@ int main(void)
         cmocka_unit_test(what_is_too_large_goes_to_the_host_and_no_more),
         cmocka_unit_test(options_of_ollama_are_constraints),
         cmocka_unit_test(the_micro_batch_is_the_largest_that_needs_no_more_devices),
+        cmocka_unit_test(q8_0_is_taken_where_it_may_and_saves_a_device),
         cmocka_unit_test(a_goal_of_context_or_slots_is_the_most_that_fits),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
