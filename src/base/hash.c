@@ -32,12 +32,16 @@ uint64_t hash_bytes(const void *p, size_t n, uint64_t seed)
     uint64_t w;
 
     if (n >= LONG) { // a product has to wait for the one before: four chains at once
-        uint64_t lane[4] = { h, h ^ k1, h ^ k2, ~h };
-        for (; n >= 32; n -= 32, in += 32)
-            for (size_t i = 0; i < 4; i++)
-                lane[i] = add_word(lane[i], in + 8 * i);
+        uint64_t a = h, b = h ^ k1, c = h ^ k2, d = ~h;
+        for (; n >= 32; n -= 32, in += 32) {
+            a = add_word(a, in);
+            b = add_word(b, in + 8);
+            c = add_word(c, in + 16);
+            d = add_word(d, in + 24);
+        }
+        const uint64_t chains[4] = { a, b, c, d };
         for (size_t i = 0; i < 4; i++)
-            h = add_word(h, (const unsigned char *)&lane[i]);
+            h = add_word(h, (const unsigned char *)&chains[i]);
     }
     for (; n >= 8; n -= 8, in += 8)
         h = add_word(h, in);

@@ -105,6 +105,7 @@ struct dev {
 struct cpu_opts {
     int threads; // 0: as many as there are cores this process may use
     bool pin;
+    bool plan_only; // no threads are started, and nothing can be run
     const char *
         features; // SNUG_CPU: "c", "c,avx2", "c,avx2,avx512"; NULL: environment, else all there are
 };

@@ -157,13 +157,18 @@ static struct tensor *weight(struct gb *b, const char *name, int n_dims, const u
                 type ? type->name : "(unknown)", n_dims == 1 ? "F32" : "a type for matrices");
         return &b->dummy;
     }
-    for (int i = 0; i < b->g->n_tensors; i++) {
-        struct tensor *t = b->g->tensor[i];
-        if (t->role == ROLE_WEIGHT && t->source == w.source && t->part == b->part &&
-            t->row0 == row0 && t->n_dims == n_dims && (n_dims == 1 || t->d[1].n == rows))
+    int *newest = &b->newest[w.source & 255];
+    for (int i = *newest; i > 0; i = b->older[i - 1]) {
+        struct tensor *t = b->g->tensor[i - 1];
+        if (t->source == w.source && t->part == b->part && t->row0 == row0 && t->n_dims == n_dims &&
+            (n_dims == 1 || t->d[1].n == rows))
             return t;
     }
     struct tensor *t = gb_tensor(b, ROLE_WEIGHT, w.type, name);
+    while (b->cap_older < b->g->n_tensors)
+        b->older = grown(b->older, b->cap_older, &b->cap_older, sizeof *b->older);
+    b->older[t->id] = *newest;
+    *newest = t->id + 1;
     t->n_dims = n_dims;
     t->source = w.source;
     t->row0 = row0;

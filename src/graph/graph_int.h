@@ -21,7 +21,9 @@ struct graph {
 /// A graph in the making: the same lists, growing, and the first error.
 struct gb {
     struct graph *g;
-    int cap_tensors, cap_nodes, cap_parts;
+    int cap_tensors, cap_nodes, cap_parts, cap_older;
+    int newest[256]; // weights in chains by the last byte of their source: number + 1, 0: none
+    int *older;      // [n_tensors] the one before it in its chain
     int part; // what is written now belongs to it
     struct weight_source ws;
     struct err err;

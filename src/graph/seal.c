@@ -165,9 +165,11 @@ bool graph_seal(struct graph **out, struct gb *b, struct err *e)
     if (b->err.code != ERR_NONE) {
         err_set(e, b->err.code, "%s", b->err.msg);
         graph_free(g);
+        free(b->older);
         free(b);
         return false;
     }
+    free(b->older);
     free(b);
     fold_adds(g);
     drop_dead(g);

@@ -86,6 +86,38 @@ static bool planned_fits(const void *ctx, int64_t pages)
     return ok;
 }
 
+/// Values that are packed have the same sizes and lives in both, so both are packed in the same way.
+static bool same_but_context(const struct plan *p, const struct plan *q)
+{
+    bool same = p->n_values == q->n_values && p->n_steps == q->n_steps;
+
+    for (int v = 0; v < p->n_values && same; v++) {
+        const struct value *x = &p->value[v], *y = &q->value[v];
+        bool grows = x->slot.arena == ARENA_KV || x->slot.arena == ARENA_INPUT;
+        same = x->t == y->t && x->slot.dev == y->slot.dev && x->slot.arena == y->slot.arena &&
+               x->slot.mapped == y->slot.mapped && x->alias == y->alias &&
+               x->first_step == y->first_step && x->last_step == y->last_step &&
+               (grows || x->slot.bytes == y->slot.bytes);
+    }
+    return same;
+}
+
+/// Of a real plan, by arithmetic where its sketch says that this is exact.
+static bool surely_fits(const struct plan *p, int64_t pages)
+{
+    struct limits lim = p->lim;
+    struct assign a = { p->n_parts, xcalloc((size_t)p->n_parts, sizeof(int)) };
+    struct plan *q = NULL;
+
+    memcpy(a.dev, p->part_dev, (size_t)p->n_parts * sizeof(int));
+    lim.ctx = pages * KV_PAGE_TOKENS;
+    bool exact = plan_sketch(&q, p->graph, p->places, &a, &lim, p->devs, p->n_devs, NULL) &&
+                 same_but_context(p, q);
+    plan_free(q);
+    free(a.dev);
+    return exact ? arithmetic_fits(p, pages) : planned_fits(p, pages);
+}
+
 /// By arithmetic alone: of plans that are not made.
 static int64_t max_context(const struct plan *p)
 {
@@ -97,9 +129,9 @@ int64_t advise_max_context(const struct plan *p, int64_t most)
     int64_t limit = page_limit(p->lim.slots, most);
     int64_t pages = most_pages(arithmetic_fits, p, limit);
 
-    // Only KV pages and the page table grow with the context; two plans make sure of it.
+    // Only KV pages and the page table grow with the context; two sketches make sure of it.
     bool sure =
-        (pages == 0 || planned_fits(p, pages)) && (pages == limit || !planned_fits(p, pages + 1));
+        (pages == 0 || surely_fits(p, pages)) && (pages == limit || !surely_fits(p, pages + 1));
     if (!sure)
         pages = most_pages(planned_fits, p, limit);
     return pages * KV_PAGE_TOKENS;

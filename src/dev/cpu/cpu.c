@@ -139,6 +139,7 @@ static bool cpu_copy(struct dev *d, void *dst, const void *src, uint64_t bytes, 
 static bool cpu_run(struct dev *d, const struct launch *l, int n, struct err *e)
 {
     (void)e;
+    ASSERT(cpu_of(d)->pool != NULL);
     pool_run(cpu_of(d)->pool, l, n);
     return true;
 }
@@ -185,7 +186,7 @@ bool cpu_dev_new(struct dev **out, const struct cpu_opts *o, struct err *e)
     c->features = cpu_features(o->features);
     c->threads = o->threads > 0 ? o->threads : host_cores();
     cpu_fns_init(&c->fns, c->features);
-    if (!pool_new(&c->pool, c->threads, o->pin, &c->fns, e)) {
+    if (!o->plan_only && !pool_new(&c->pool, c->threads, o->pin, &c->fns, e)) {
         free(c);
         return err_add(e, "cpu");
     }
