@@ -36,7 +36,7 @@ def test_version_is_one_line():
     (["run", "a.gguf", "--ctx"], "needs a value"),
     (["run", "a.gguf", "--ctx", "many"], "number"),
     (["run", "a.gguf", "--ctx", "0"], "number"),
-    (["plan", "a.gguf", "--kv", "q3"], "f16, q8_0 or f32"),
+    (["plan", "a.gguf", "--kv", "q3"], "f16, q8_0, f32 or auto"),
     (["show", "a.gguf", "--temp", "1"], "not a flag of this command"),
     (["nonsense"], "no command"),
 ])
