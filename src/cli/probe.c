@@ -111,6 +111,7 @@ int cmd_probe(struct cli_args *a)
     struct engine en = { 0 };
     struct err e = { 0 };
 
+    a->eng.measure = true;
     a->eng.plan_only = true; // devices that are not here have figures, too
     bool ok = devices_open(&en, &a->eng, &e);
     json_t *list = json_array();

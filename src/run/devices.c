@@ -212,7 +212,11 @@ bool devices_open(struct engine *en, const struct engine_opts *o, struct err *e)
     struct wanted *w;
     struct dev_info cpu;
 
-    if (!cpu_dev_new(&en->cpu, &(struct cpu_opts){ .threads = o->threads, .pin = o->pin, .plan_only = o->plan_only }, e))
+    if (!cpu_dev_new(&en->cpu,
+                     &(struct cpu_opts){ .threads = o->threads,
+                                         .pin = o->pin,
+                                         .plan_only = o->plan_only && !o->measure },
+                     e))
         return false;
     describe_cpu(en->cpu, o->use_probe && (probe == NULL || strcmp(probe, "off") != 0));
     en->cpu->ops->info(en->cpu, &cpu);

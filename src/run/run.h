@@ -174,6 +174,7 @@ struct engine_opts {
     const char *on;       // "cpu", "sim:64,sim:k80x2", ...; NULL: cpu
     const char *free_mib; // what is free on each of them, "10240,11000"; NULL: all
     bool use_probe;       // predict with what was measured on this machine; false: assumed speeds
+    bool measure;   // with plan_only: devices can be run all the same
     bool plan_only; // stop after the plan: the file may be partial
     /// From a model's name to its file, elsewhere too; NULL: gguf_open.
     bool (*open)(struct gguf **out, const char *name, const struct gguf_opts *o, struct err *e);
