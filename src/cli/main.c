@@ -10,11 +10,11 @@ static int cmd_help(struct cli_args *a);
 const struct command commands[] = {
     { "run",        "MODEL.gguf [\"prompt\"]",  "answer a prompt, or chat",
       FLAGS_ENGINE | FLAGS_SAMPLE | FLAGS_RUN | FLAGS_JSON, 1, 2, cmd_run },
-    { "plan",       "MODEL.gguf ...",           "where every byte will be, before anything is loaded",
+    { "plan",       "MODEL ...",                "where every byte will be, before anything is loaded",
       FLAGS_ENGINE | FLAGS_JSON | FLAGS_PLAN, 1, 8, cmd_plan },
-    { "verify",     "PLAN.json MODEL.gguf",     "check a plan (plan --json --full) without the planner",
+    { "verify",     "PLAN.json MODEL",          "check a plan (plan --json --full) without the planner",
       FLAGS_JSON, 2, 2, cmd_verify },
-    { "show",       "MODEL.gguf",               "dimensions, formats, keys and tensors of a file",
+    { "show",       "MODEL",                    "dimensions, formats, keys and tensors of a file",
       FLAGS_JSON | FLAGS_SHOW, 1, 1, cmd_show },
     { "probe",      "",                         "how fast this machine is: measured once, and kept",
       FLAGS_PROBE | FLAGS_JSON, 0, 0, cmd_probe },
@@ -22,7 +22,7 @@ const struct command commands[] = {
       FLAGS_ENGINE | FLAGS_BENCH | FLAGS_JSON, 1, 1, cmd_bench },
     { "logits",     "MODEL.gguf",               "evaluate token ids, write logits",
       FLAGS_ENGINE | FLAGS_LOGITS | FLAGS_JSON, 1, 1, cmd_logits },
-    { "tokenize",   "MODEL.gguf < text",        "text to token ids",
+    { "tokenize",   "MODEL < text",             "text to token ids",
       FLAGS_TOK | FLAGS_JSON, 1, 1, cmd_tokenize },
     { "detokenize", "MODEL.gguf < ids",         "token ids to text",
       0, 1, 1, cmd_detokenize },
@@ -51,10 +51,23 @@ static void print_commands(FILE *f)
             SNUG_VERSION);
 }
 
+/// For commands that read heads alone: MODEL, not MODEL.gguf.
+static const char model_help[] =
+    "\nMODEL is a file, or of one elsewhere the head, which alone is fetched:\n"
+    "  https://HOST/PATH.gguf     a URL, also http\n"
+    "  hf.co/USER/REPO[:QUANT]    the file with QUANT in its name (Q4_K_M), from HF_ENDPOINT\n"
+    "  NAME[:TAG]                 as 'ollama run' knows it, from SNUG_REGISTRY\n"
+    "Also from the environment: SNUG_NET_TIMEOUT (30 seconds), SSL_CERT_FILE, https_proxy, "
+    "no_proxy\n";
+
 static void print_command(FILE *f, const struct command *c)
 {
+    const char *model = strstr(c->usage, "MODEL");
+
     fprintf(f, "snug %s %s\n\n  %s\n\n", c->name, c->usage, c->what);
     flags_help(f, c->groups);
+    if (model != NULL && strncmp(model, "MODEL.gguf", 10) != 0)
+        fputs(model_help, f);
 }
 
 static int cmd_help(struct cli_args *a)
