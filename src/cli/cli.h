@@ -14,7 +14,7 @@ struct cli_args {
     struct sample_opts sample;
     bool seed_set, temp_set;
     bool json, verbose, help, full, keys, tensors, graph, no_special, no_bos, raw;
-    bool again; // probe
+    bool again;         // probe
     int n_predict;      // run: -1 until the end of the answer
     const char *system; // run
     int bench_prompt, bench_gen, bench_depth, bench_reps;

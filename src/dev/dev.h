@@ -112,8 +112,8 @@ struct cpu_opts {
 MUST_CHECK bool cpu_dev_new(struct dev **out, const struct cpu_opts *o, struct err *e);
 const char *cpu_dev_features(struct dev *d); // "avx2 avx512" for show and bench
 int cpu_dev_threads(struct dev *d);
-int cpu_dev_cores(void);                   // that this process may use
-void cpu_dev_model(char *out, size_t n);   // "AMD EPYC 9654 96-Core Processor"
+int cpu_dev_cores(void);                 // that this process may use
+void cpu_dev_model(char *out, size_t n); // "AMD EPYC 9654 96-Core Processor"
 /// What info() is to say besides: speeds and, where they are not 0, capacity and free bytes.
 void cpu_dev_describe(struct dev *d, const struct dev_info *as);
 
@@ -127,8 +127,8 @@ struct sim_opts {
     uint64_t granule_bytes;      // 0: 256; a power of two
     const struct dev_info *like; // NULL, or whose figures it reports: driver_bytes, speeds
     uint64_t taken_bytes;        // by others, of the capacity
-    int fail_alloc;         // the n-th allocation fails (1 = first); 0: none does
-    struct dev *cpu;        // whose threads and kernels it uses; borrowed, may be shared by several
+    int fail_alloc;              // the n-th allocation fails (1 = first); 0: none does
+    struct dev *cpu; // whose threads and kernels it uses; borrowed, may be shared by several
 };
 struct dev *sim_dev_new(const struct sim_opts *o);
 struct sim_stats {

@@ -84,7 +84,7 @@ struct part {
     int n_gaps;
     struct gap gap[MAX_GAPS];
     uint64_t left_out; // bytes of all gaps that are not in the copy
-    uint64_t hash; // of the head
+    uint64_t hash;     // of the head
     uint64_t data_at;
     uint64_t alignment;
 

@@ -24,7 +24,7 @@ struct gb {
     int cap_tensors, cap_nodes, cap_parts, cap_older;
     int newest[256]; // weights in chains by the last byte of their source: number + 1, 0: none
     int *older;      // [n_tensors] the one before it in its chain
-    int part; // what is written now belongs to it
+    int part;        // what is written now belongs to it
     struct weight_source ws;
     struct err err;
     struct tensor dummy; // stands for every result after the first error

@@ -53,9 +53,9 @@ static uint64_t hash_tensor(const struct tensor *t, uint64_t h)
 
 static void add_freq(struct numbers *x, const struct rope_freq *f)
 {
-    const float floats[] = { f->base,          f->linear,         f->yarn_factor,
-                             f->yarn_ext,      f->yarn_attn,      f->yarn_beta_fast,
-                             f->yarn_beta_slow, f->mscale,         f->grow };
+    const float floats[] = { f->base,           f->linear,    f->yarn_factor,
+                             f->yarn_ext,       f->yarn_attn, f->yarn_beta_fast,
+                             f->yarn_beta_slow, f->mscale,    f->grow };
 
     add(x, f->rot);
     add(x, f->yarn_orig_ctx);
@@ -67,7 +67,7 @@ static void add_freq(struct numbers *x, const struct rope_freq *f)
 
 static void add_route(struct numbers *x, const struct route_args *r)
 {
-    const int ints[] = { r->n_experts,     r->k,        (int)r->kind,  r->norm,
+    const int ints[] = { r->n_experts,     r->k,        (int)r->kind, r->norm,
                          r->n_groups_used, r->n_groups, r->group_top };
 
     for (size_t i = 0; i < ARRAY_LEN(ints); i++)

@@ -86,7 +86,8 @@ static bool planned_fits(const void *ctx, int64_t pages)
     return ok;
 }
 
-/// Values that are packed have the same sizes and lives in both, so both are packed in the same way.
+/// Values that are packed have the same sizes and lives in both, so both are packed in the same
+/// way.
 static bool same_but_context(const struct plan *p, const struct plan *q)
 {
     bool same = p->n_values == q->n_values && p->n_steps == q->n_steps;

@@ -150,8 +150,8 @@ struct stage_costs {
     int *table_of;    // [n_devs]; -1: none
     uint64_t **bytes; // [n_tables][from * (n_units + 1) + to]: arenas and rounding
 };
-/// Of `p`'s model and limits on `p`'s devices: with the embedding on one of them and, where there is
-/// a host, with it there. stage_costs_free().
+/// Of `p`'s model and limits on `p`'s devices: with the embedding on one of them and, where there
+/// is a host, with it there. stage_costs_free().
 struct stage_costs *stage_costs_of(const struct plan *p);
 void stage_costs_free(struct stage_costs *s); // NULL is fine
 

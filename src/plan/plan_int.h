@@ -17,8 +17,8 @@ struct span {
 /// SLOT_ALIGN. Returns the bytes of the whole and, in *bound, the peak of live bytes.
 uint64_t pack_spans(struct span *s, int n, int n_steps, uint64_t *bound);
 
-/// plan_make() as far as costs need it: steps, values, their sizes and lives. Nothing has an address,
-/// and devices have no bytes.
+/// plan_make() as far as costs need it: steps, values, their sizes and lives. Nothing has an
+/// address, and devices have no bytes.
 MUST_CHECK bool plan_sketch(struct plan **out, const struct graph *g, const struct weight_place *w,
                             const struct assign *a, const struct limits *lim,
                             struct dev *const *devs, int n_devs, struct err *e);

@@ -229,7 +229,9 @@ bool engine_open(struct engine *en, const char *path, const struct engine_opts *
                  load_progress_fn *progress, void *ctx, struct err *e)
 {
     int64_t start = clock_ns();
-    struct gguf_opts go = { .no_mmap = o->no_mmap, .head_only = o->plan_only, .no_vocab = o->plan_only };
+    struct gguf_opts go = { .no_mmap = o->no_mmap,
+                            .head_only = o->plan_only,
+                            .no_vocab = o->plan_only };
     struct vocabulary v;
     struct err why = { 0 };
 

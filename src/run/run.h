@@ -169,13 +169,13 @@ struct engine_opts {
     int num_gpu, main_gpu;          // and the device that is taken where one is enough
     const double *tensor_split;     // shares of the blocks, of devices as `on` lists them, and one
     int n_tensor_split;             // 0 behind them; NULL: any
-    bool no_vision; // leave out the tower that sees images
+    bool no_vision;                 // leave out the tower that sees images
     uint64_t reserve_bytes;
     const char *on;       // "cpu", "sim:64,sim:k80x2", ...; NULL: cpu
     const char *free_mib; // what is free on each of them, "10240,11000"; NULL: all
     bool use_probe;       // predict with what was measured on this machine; false: assumed speeds
-    bool measure;   // with plan_only: devices can be run all the same
-    bool plan_only; // stop after the plan: the file may be partial
+    bool measure;         // with plan_only: devices can be run all the same
+    bool plan_only;       // stop after the plan: the file may be partial
     /// From a model's name to its file, elsewhere too; NULL: gguf_open.
     bool (*open)(struct gguf **out, const char *name, const struct gguf_opts *o, struct err *e);
     const char *plan_path; // execute this plan (snug plan --json --full) or refuse; NULL: search
@@ -190,10 +190,10 @@ struct engine {
     bool host_added;             // the last device is the host, for rows of the embedding alone
     struct dev *cpu;             // the threads below simulated devices
     struct weight_place *places; // what the plan knows of the file
-    struct question asked; // what was planned for; g NULL: that was not reached
+    struct question asked;       // what was planned for; g NULL: that was not reached
     struct plan *plan;
     struct placement placement; // why it is this plan
-    struct inst *inst; // NULL when plan_only
+    struct inst *inst;          // NULL when plan_only
     struct kv_pool *kv;
     int64_t load_ns;
 };

@@ -108,8 +108,8 @@ static void read_tensor(const struct gguf *g, int i, uint64_t file_bytes)
 }
 
 /// Without its vocabulary a file opens or fails in the same way, and is the same otherwise.
-static void open_without_vocabulary(const uint8_t *p, size_t n, bool head_only, const struct gguf *all,
-                                    const struct err *why)
+static void open_without_vocabulary(const uint8_t *p, size_t n, bool head_only,
+                                    const struct gguf *all, const struct err *why)
 {
     const struct gguf_opts opts = { .head_only = head_only, .no_vocab = true };
     struct err e = { 0 };

@@ -113,7 +113,8 @@ static void the_fingerprint_is_that_of_keys_and_directory(void **state)
 static void a_vocabulary_that_is_not_kept_leaves_types_and_lengths(void **state)
 {
     (void)state;
-    static const char *const names[] = { "tokenizer.ggml.tokens", "tokenizer.ggml.scores", "plain" };
+    static const char *const names[] = { "tokenizer.ggml.tokens", "tokenizer.ggml.scores",
+                                         "plain" };
     const struct gguf_opts none = { .no_vocab = true };
     struct gguf_make m;
     struct gguf_arr a, b;

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 enum { PAGE = 4096 };
-#define MEMORY_NS 100000000 // what was read of the system's memory holds so long: a search asks often
-
+#define MEMORY_NS                                                                                  \
+    100000000 // what was read of the system's memory holds so long: a search asks often
 
 struct cpu_dev {
     struct dev dev;

@@ -175,8 +175,8 @@ static bool sim_alloc(struct dev *d, uint64_t bytes, struct dev_mem *out, struct
     }
     if (bytes == 0)
         return true;
-    if (!align_up_checked_u64(&counted, bytes, s->o.granule_bytes) ||
-        counted > room(s) || s->tries == s->o.fail_alloc)
+    if (!align_up_checked_u64(&counted, bytes, s->o.granule_bytes) || counted > room(s) ||
+        s->tries == s->o.fail_alloc)
         return err_set(e, ERR_NOMEM, "%s: %s asked, %s free", s->name, fmt_bytes(need, bytes),
                        fmt_bytes(have, room(s)));
     struct sim_mem *m = xcalloc(1, sizeof(*m));
@@ -349,8 +349,7 @@ struct dev *sim_dev_new(const struct sim_opts *o)
     o->cpu->ops->info(o->cpu, &cpu);
     s->kind = cpu.kind;
     s->threads = cpu.max_threads;
-    ASSERT(s->like.driver_bytes <= s->o.capacity_bytes &&
-           s->o.taken_bytes <= s->o.capacity_bytes);
+    ASSERT(s->like.driver_bytes <= s->o.capacity_bytes && s->o.taken_bytes <= s->o.capacity_bytes);
     snprintf(s->name, sizeof(s->name), "%s", o->name != NULL ? o->name : "sim");
     return &s->dev;
 }
