@@ -72,9 +72,7 @@ void units_of(struct units *u, const struct graph *g, const bool *on_host)
     int n_parts = graph_n_parts(g), last_il = -1;
     enum part_kind last = PART_SHARED;
 
-    *u = (struct units){ .n_parts = n_parts,
-                         .first = -1,
-                         .of = table((size_t)n_parts, sizeof(int)) };
+    *u = (struct units){ .n_parts = n_parts, .of = table((size_t)n_parts, sizeof(int)) };
     for (int i = 0; i < n_parts; i++) {
         const struct part *part = graph_part(g, i);
         u->of[i] = -1;
@@ -83,8 +81,6 @@ void units_of(struct units *u, const struct graph *g, const bool *on_host)
         // The tower makes what the first block reads, experts what their block does: one unit.
         bool joins = u->n > 0 && (last == PART_VISION || (part->il >= 0 && part->il == last_il));
         u->of[i] = joins ? u->n - 1 : u->n++;
-        if (part->kind == PART_BLOCK && u->first < 0)
-            u->first = part->il;
         last = part->kind;
         last_il = part->il;
     }

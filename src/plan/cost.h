@@ -16,8 +16,7 @@
 struct units {
     int n;
     int n_parts;
-    int *of;   // [n_parts]; -1: PART_SHARED, or with the host
-    int first; // block of the first unit that has one, -1: none
+    int *of; // [n_parts]; -1: PART_SHARED, or with the host
 };
 /// `on_host[part]`: not to be placed. free(u->of).
 void units_of(struct units *u, const struct graph *g, const bool *on_host);
